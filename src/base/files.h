@@ -1,0 +1,71 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace textmill::base {
+
+using Path = std::filesystem::path;
+
+/// The whole file. Throws not_found / invalid naming the path; `limit` bytes at most (throws limit).
+std::string read_file(const Path& path, size_t limit = SIZE_MAX);
+
+/// Writes under a temporary name beside `path`, syncs it, renames it over `path`, syncs the folder:
+/// after a crash at any moment `path` holds the old bytes or the new ones.
+void write_file_durably(const Path& path, std::string_view bytes);
+
+/// Makes the names inside a folder durable (fsync on the folder).
+void sync_folder(const Path& folder);
+
+/// A file mapped read-only. Empty files map to an empty span. The address stays valid while the object lives.
+class MappedFile {
+ public:
+  MappedFile() = default;
+  explicit MappedFile(const Path& path);
+  MappedFile(MappedFile&& other) noexcept;
+  MappedFile& operator=(MappedFile&& other) noexcept;
+  ~MappedFile();
+
+  std::span<const std::byte> bytes() const { return {data_, size_}; }
+  std::string_view text() const { return {reinterpret_cast<const char*>(data_), size_}; }
+  const Path& path() const { return path_; }
+
+  /// Tells the kernel that the pages in memory are not needed now: they no longer count as resident, and come back
+  /// from the file when touched.
+  void release_pages() const;
+
+ private:
+  const std::byte* data_ = nullptr;
+  size_t size_ = 0;
+  Path path_;
+};
+
+/// A fresh folder under $TMPDIR (or /tmp), removed with everything in it at the end of the object's life.
+class TemporaryFolder {
+ public:
+  explicit TemporaryFolder(std::string_view prefix = "textmill");
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  ~TemporaryFolder();
+  const Path& path() const { return path_; }
+
+ private:
+  Path path_;
+};
+
+/// An exclusive advisory lock (flock) on a file that it creates; held by this process until destroyed or killed.
+/// Throws in_use when another process holds it; the message names the path.
+class FileLock {
+ public:
+  explicit FileLock(const Path& path);
+  FileLock(const FileLock&) = delete;
+  ~FileLock();
+
+ private:
+  int fd_ = -1;
+};
+
+}  // namespace textmill::base
