@@ -1,0 +1,48 @@
+#!/bin/sh
+# `make check`: format, layers, sizes, clang-tidy, then each fuzzer for $1 seconds. TIDY=all looks at every file,
+# otherwise at those changed since the merge base with origin/main (on main itself: by the last commit).
+set -eu
+cd "$(dirname "$0")/.."
+seconds=${1:-30}
+sources=$(git ls-files 'src/*.cc' 'src/*.h' 'bench/*.cc' 'tests/*.cc')
+
+echo "check: format"
+# shellcheck disable=SC2086
+clang-format-16 --dry-run -Werror $sources
+echo "check: layers and sizes"
+python3 tools/check_layers.py
+python3 tools/check_sizes.py
+sh -n tools/*.sh .ci/run
+
+echo "check: clang build"
+cmake --preset fuzz >build/fuzz-configure.log || { cat build/fuzz-configure.log; exit 1; }
+cmake --build build/fuzz
+
+base=$(git merge-base HEAD origin/main 2>/dev/null || true)
+[ "$base" != "$(git rev-parse HEAD)" ] || base=$(git rev-parse -q --verify HEAD~1 || true)
+if [ "${TIDY:-}" = all ]; then changed=$sources; else changed=$(git diff --name-only --diff-filter=d "$base" -- 'src/*.cc'); fi
+# Coroutines and tests are left to the compiler's warnings: tidy takes minutes on the first, and GoogleTest's macros
+# trip it on the second.
+changed=$(printf '%s\n' "$changed" | grep '\.cc$' | grep -v '_test\.cc$' | grep -v '^src/http/' || true)
+echo "check: clang-tidy on $(printf '%s' "$changed" | grep -c . || true) files"
+printf '%s\n' "$changed" | grep . | xargs -r -n 1 -P 2 clang-tidy-16 -p build/fuzz --quiet --warnings-as-errors='*' 2>build/tidy.log ||
+  { grep -v 'warnings generated' build/tidy.log; exit 1; }
+
+run_fuzzer() {
+  name=$(basename "$1")
+  mkdir -p "build/corpus/$name"
+  "$1" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 -artifact_prefix=build/ \
+    "build/corpus/$name" >"build/$name.log" 2>&1 || { tail -n 40 "build/$name.log"; echo "check: $name FAILED"; return 1; }
+  echo "check: $name: $(sed -n 's/^stat::number_of_executed_units: *//p' "build/$name.log") inputs in $seconds s"
+}
+# Two at a time.
+pending="" failed=0
+for fuzzer in $(find build/fuzz/src -maxdepth 1 -name '*_fuzz' -type f | sort); do
+  run_fuzzer "$fuzzer" & pending="$pending $!"
+  # shellcheck disable=SC2086
+  set -- $pending
+  if [ $# -ge 2 ]; then wait "$1" || failed=1; shift; pending="$*"; fi
+done
+for job in $pending; do wait "$job" || failed=1; done
+[ $failed = 0 ] && echo "check: passed"
+exit $failed

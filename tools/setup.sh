@@ -1,0 +1,58 @@
+#!/bin/sh
+# Installs what is missing, and only that: `tools/setup.sh build python:tests ...`
+#   GROUP        the Debian packages of that group in packaging/debian-packages.txt
+#   python:NAME  requirements/NAME.txt into .venv, then NAME.nodeps.txt without dependencies
+# As root it installs, as a user it uses sudo; without either it prints the one line to run and exits 2.
+set -eu
+cd "$(dirname "$0")/.."
+
+missing_packages() {
+  wanted=$(for group in "$@"; do sed -n "s/^$group //p" packaging/debian-packages.txt; done | sort -u)
+  # shellcheck disable=SC2086
+  dpkg-query -W -f '${Package} ${db:Status-Status}\n' $wanted 2>/dev/null | sed -n 's/ installed$//p' | sort -u > build/.have
+  printf '%s\n' "$wanted" | comm -23 - build/.have
+  rm -f build/.have
+}
+
+install_packages() {
+  packages=$(missing_packages "$@" | tr '\n' ' ')
+  [ -n "${packages% }" ] || return 0
+  install="apt-get install -y --no-install-recommends $packages"
+  if [ "$(id -u)" = 0 ]; then as=""
+  elif command -v sudo >/dev/null; then as="sudo"
+  else
+    echo "textmill needs Debian packages that only root can install. Run once, as root:" >&2
+    echo "  apt-get update && $install" >&2
+    exit 2
+  fi
+  echo "setup: installing $packages" >&2
+  $as apt-get update -qq >&2
+  $as env DEBIAN_FRONTEND=noninteractive $install >&2
+}
+
+# Installed means: .venv holds a stamp with the checksum of the requirements.
+install_python() {
+  requirements=requirements/$1.txt nodeps=requirements/$1.nodeps.txt
+  stamp=.venv/.installed-$1-$(cat "$requirements" "$nodeps" 2>/dev/null | sha256sum | cut -c1-16)
+  [ ! -e "$stamp" ] || return 0
+  [ -x .venv/bin/python ] || python3 -m venv .venv
+  pip=".venv/bin/python -m pip install -q --disable-pip-version-check"
+  echo "setup: installing the Python packages of $requirements" >&2
+  # torch first and exactly, so that pip takes a CPU wheel where one is offered.
+  torch=$(sed -n 's/^\(torch==[^ ]*\).*/\1/p' "$requirements")
+  [ -z "$torch" ] || $pip "$torch" >&2
+  $pip -r "$requirements" >&2
+  [ ! -e "$nodeps" ] || $pip --no-deps -r "$nodeps" >&2
+  : > "$stamp"
+}
+
+mkdir -p build
+groups=""
+for argument in "$@"; do
+  case $argument in python:*) groups="$groups python" ;; *) groups="$groups $argument" ;; esac
+done
+# shellcheck disable=SC2086
+install_packages $groups
+for argument in "$@"; do
+  case $argument in python:*) install_python "${argument#python:}" ;; esac
+done
