@@ -1,5 +1,8 @@
 #include "base/error.h"
 
+#include <cerrno>
+#include <system_error>
+
 namespace textmill::base {
 
 const char* name(Kind kind) {
@@ -28,8 +31,36 @@ int exit_status(Kind kind) {
   }
 }
 
+Error system_error(const std::string& what, int code) {
+  auto kind = [&] {
+    switch (code) {
+      case ENOENT: return Kind::not_found;
+      case EEXIST: return Kind::exists;
+      case EACCES:
+      case EPERM:
+      case EROFS: return Kind::denied;
+      case EINVAL:
+      case EISDIR:
+      case ENOTDIR:
+      case ENAMETOOLONG:
+      case ELOOP: return Kind::invalid;
+      case EBUSY:
+      case EADDRINUSE: return Kind::in_use;
+      case ENOSPC:
+      case EDQUOT:
+      case EFBIG:
+      case EMFILE:
+      case ENFILE:
+      case ENOMEM: return Kind::limit;
+      default: return Kind::unavailable;
+    }
+  };
+  return {kind(), what + ": " + std::generic_category().message(code)};
+}
+
 void check_failed(const char* condition, const char* file, int line) {
-  throw Error(Kind::internal, std::string("broken promise: ") + condition + " at " + file + ":" + std::to_string(line));
+  throw Error(Kind::internal,
+              std::string("broken promise: ") + condition + " at " + file + ":" + std::to_string(line));
 }
 
 }  // namespace textmill::base

@@ -20,7 +20,8 @@ enum class Kind {
 };
 
 /// The one exception of textmill. Thrown where the cause is known, with a message that names what was wrong,
-/// where, and what was expected. Caught in four places only: request dispatch, a session, a thread's top, main.
+/// where, and what was expected. Caught in four places only: request dispatch, a session, a thread's top,
+/// main.
 class Error : public std::runtime_error {
  public:
   Error(Kind kind, const std::string& message) : std::runtime_error(message), kind_(kind) {}
@@ -30,10 +31,14 @@ class Error : public std::runtime_error {
   Kind kind_;
 };
 
+/// An errno as an Error: "WHAT: No such file or directory", with the kind that fits (ENOENT: not_found, ...).
+Error system_error(const std::string& what, int code);
+
 /// "invalid", "not_found", ...
 const char* name(Kind kind);
 
-/// The program's exit status for an error: 2 for bad usage or input (invalid, not_found, exists, in_use), else 1.
+/// The program's exit status for an error: 2 for bad usage or input (invalid, not_found, exists, in_use),
+/// else 1.
 int exit_status(Kind kind);
 
 [[noreturn]] void check_failed(const char* condition, const char* file, int line);

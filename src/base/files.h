@@ -11,11 +11,28 @@ namespace textmill::base {
 
 using Path = std::filesystem::path;
 
-/// The whole file. Throws not_found / invalid naming the path; `limit` bytes at most (throws limit).
+/// The whole file. Every error names the path: not_found, invalid (a folder), denied; limit beyond `limit`
+/// bytes.
 std::string read_file(const Path& path, size_t limit = SIZE_MAX);
 
-/// Writes under a temporary name beside `path`, syncs it, renames it over `path`, syncs the folder:
-/// after a crash at any moment `path` holds the old bytes or the new ones.
+/// A file that appears whole or not at all: written under a temporary name beside `path`; commit() syncs it,
+/// renames it over `path` and syncs the folder. Without commit() the destructor removes it. After a crash at
+/// any moment `path` holds the old bytes or the new ones.
+class DurableFile {
+ public:
+  explicit DurableFile(const Path& path);
+  DurableFile(const DurableFile&) = delete;
+  ~DurableFile();
+  void write(std::span<const std::byte> bytes);
+  void write(std::string_view bytes) { write(std::as_bytes(std::span(bytes))); }
+  void commit();
+
+ private:
+  Path path_, temporary_;
+  int fd_ = -1;
+};
+
+/// A DurableFile of these bytes.
 void write_file_durably(const Path& path, std::string_view bytes);
 
 /// Makes the names inside a folder durable (fsync on the folder).
@@ -34,8 +51,8 @@ class MappedFile {
   std::string_view text() const { return {reinterpret_cast<const char*>(data_), size_}; }
   const Path& path() const { return path_; }
 
-  /// Tells the kernel that the pages in memory are not needed now: they no longer count as resident, and come back
-  /// from the file when touched.
+  /// Tells the kernel that the pages in memory are not needed now: they no longer count as resident, and come
+  /// back from the file when touched.
   void release_pages() const;
 
  private:
@@ -56,8 +73,8 @@ class TemporaryFolder {
   Path path_;
 };
 
-/// An exclusive advisory lock (flock) on a file that it creates; held by this process until destroyed or killed.
-/// Throws in_use when another process holds it; the message names the path.
+/// An exclusive advisory lock (flock) on a file that it creates; held by this process until destroyed or
+/// killed. Throws in_use when another process holds it; the message names the path.
 class FileLock {
  public:
   explicit FileLock(const Path& path);

@@ -1,0 +1,158 @@
+#include "base/files.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstdlib>
+#include <utility>
+
+#include "base/error.h"
+
+namespace textmill::base {
+namespace {
+
+/// A file descriptor that closes itself.
+class Descriptor {
+ public:
+  Descriptor(const Path& path, int flags, mode_t mode = 0)
+      : fd_(::open(path.c_str(), flags | O_CLOEXEC, mode)) {
+    if (fd_ < 0) throw system_error(path.string(), errno);
+  }
+  Descriptor(const Descriptor&) = delete;
+  ~Descriptor() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  int get() const { return fd_; }
+  int release() { return std::exchange(fd_, -1); }
+
+ private:
+  int fd_;
+};
+
+size_t file_size(const Descriptor& file, const Path& path) {
+  struct stat status;
+  if (::fstat(file.get(), &status) != 0) throw system_error(path.string(), errno);
+  if (S_ISDIR(status.st_mode)) throw Error(Kind::invalid, path.string() + ": is a folder, expected a file");
+  return static_cast<size_t>(status.st_size);
+}
+
+}  // namespace
+
+std::string read_file(const Path& path, size_t limit) {
+  Descriptor file(path, O_RDONLY);
+  // The size is a hint: a pipe or a file of /proc says 0. One byte more lets the last read see the end.
+  std::string bytes(std::min(file_size(file, path), limit) + 1, '\0');
+  size_t used = 0;
+  while (true) {
+    if (used == bytes.size()) bytes.resize(used + std::max<size_t>(used, 4096));
+    ssize_t n = ::read(file.get(), bytes.data() + used, bytes.size() - used);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) throw system_error(path.string(), errno);
+    if (n == 0) break;
+    used += static_cast<size_t>(n);
+    if (used > limit)
+      throw Error(Kind::limit, path.string() + ": longer than " + std::to_string(limit) + " bytes");
+  }
+  bytes.resize(used);
+  return bytes;
+}
+
+DurableFile::DurableFile(const Path& path) : path_(path) {
+  static std::atomic<unsigned> serial{0};
+  temporary_ = path;
+  temporary_ += ".tmp-" + std::to_string(::getpid()) + "-" + std::to_string(serial++);
+  fd_ = Descriptor(temporary_, O_WRONLY | O_CREAT | O_TRUNC, 0666).release();
+}
+
+DurableFile::~DurableFile() {
+  if (fd_ < 0) return;
+  ::close(fd_);
+  ::unlink(temporary_.c_str());
+}
+
+void DurableFile::write(std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    ssize_t n = ::write(fd_, bytes.data(), bytes.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) throw system_error(path_.string(), errno);
+    bytes = bytes.subspan(static_cast<size_t>(n));
+  }
+}
+
+void DurableFile::commit() {
+  if (::fsync(fd_) != 0) throw system_error(path_.string(), errno);
+  if (::rename(temporary_.c_str(), path_.c_str()) != 0) throw system_error(path_.string(), errno);
+  ::close(std::exchange(fd_, -1));
+  sync_folder(path_.parent_path());
+}
+
+void write_file_durably(const Path& path, std::string_view bytes) {
+  DurableFile file(path);
+  file.write(bytes);
+  file.commit();
+}
+
+void sync_folder(const Path& folder) {
+  Descriptor file(folder.empty() ? "." : folder, O_RDONLY | O_DIRECTORY);
+  if (::fsync(file.get()) != 0) throw system_error(folder.string(), errno);
+}
+
+MappedFile::MappedFile(const Path& path) : path_(path) {
+  Descriptor file(path, O_RDONLY);
+  size_t size = file_size(file, path);
+  if (size == 0) return;
+  void* address = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.get(), 0);
+  if (address == MAP_FAILED) throw system_error(path.string(), errno);
+  data_ = static_cast<const std::byte*>(address);
+  size_ = size;
+}
+
+MappedFile::MappedFile(MappedFile&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)),
+      size_(std::exchange(other.size_, 0)),
+      path_(std::move(other.path_)) {}
+
+MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
+  std::swap(data_, other.data_);
+  std::swap(size_, other.size_);
+  std::swap(path_, other.path_);
+  return *this;
+}
+
+MappedFile::~MappedFile() {
+  if (data_) ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+void MappedFile::release_pages() const {
+  if (data_) ::madvise(const_cast<std::byte*>(data_), size_, MADV_DONTNEED);
+}
+
+TemporaryFolder::TemporaryFolder(std::string_view prefix) {
+  const char* root = std::getenv("TMPDIR");
+  std::string name = (Path(root && *root ? root : "/tmp") / prefix).string() + "-XXXXXX";
+  if (!::mkdtemp(name.data())) throw system_error(name, errno);
+  path_ = name;
+}
+
+TemporaryFolder::~TemporaryFolder() {
+  std::error_code ignored;
+  std::filesystem::remove_all(path_, ignored);
+}
+
+FileLock::FileLock(const Path& path) {
+  Descriptor file(path, O_RDWR | O_CREAT, 0666);
+  if (::flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno == EWOULDBLOCK) throw Error(Kind::in_use, path.string() + ": locked by another process");
+    throw system_error(path.string(), errno);
+  }
+  fd_ = file.release();
+}
+
+FileLock::~FileLock() { ::close(fd_); }
+
+}  // namespace textmill::base
