@@ -1,0 +1,150 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "nn/batch.h"
+#include "nn/record.h"
+
+namespace textmill::nn {
+
+// A plan is a recording turned into steps: what to compute, in which order, for which rows, in whose memory.
+// It is made once, at load; for each batch only a Layout (the offsets of an arena) is computed anew.
+//
+// An executor is a plain class over one plan. All have this shape (Naive<Real> in naive.h, the CPU engine):
+//
+//   explicit Executor(const Plan&, ...);           packs the weights that the plan uses (Plan::copies)
+//   void refresh();                                packs the trainable ones again, after an optimizer step
+//   void run(const Batch&, const RootLoss& = {});  a batch derived with plan.recording; adds to the gradients
+//   std::span<const float> output(int i);          recording.outputs[i], f32 [rows, cols], until the next run
+//   double loss();                                 the sum of the recorded losses' rows
+//   std::span<float> gradient(int weight);         f32, as large as the weight, by its number in
+//   recording.weights;
+//                                                  empty if it gets none. run() adds; the trainer clears.
+//   void clear_gradients();
+
+enum class Phase : uint8_t { forward, loss, head, backward };
+
+/// One step. Tensors are numbers in Plan::recording.tensors, gradients included.
+///   forward   runs `op`.
+///   backward  from d_output (of op.outputs[0]), what `op` saved and its weights: d_inputs, and the gradients
+///   of the weights
+///             in `trained`. A recorded loss has no d_output: its own rows are the root.
+///   loss      the caller's root loss: reads the outputs, writes their gradients (d_inputs[i] is that of
+///   outputs[i]). head      a linear layer, its cross-entropy and both backwards, in chunks of rows, without
+///   ever holding the logits:
+///             `op` is the linear layer, `loss_op` the loss. Writes the loss rows and d_inputs[0].
+struct Step {
+  Phase phase = Phase::forward;
+  Op op;
+  Op loss_op;               // head
+  bool recomputed = false;  // forward, again: writes outputs[0] only (side results were kept)
+  int d_output = -1;
+  std::vector<int> d_inputs;  // per input of op; -1: nobody needs it
+  uint32_t accumulate = 0;    // bit i: d_inputs[i] is added to, else written
+  uint32_t skip = 0;          // bit i: d_inputs[i] lies in d_output's memory and is already there
+  uint32_t trained = 0;       // bit i: the gradient of op.weights[i] is added to
+  std::vector<int> reads, writes;
+
+  bool accumulates(size_t input) const { return accumulate >> input & 1; }
+  bool skips(size_t input) const { return skip >> input & 1; }
+  bool trains(size_t weight) const { return trained >> weight & 1; }
+};
+
+/// What an executor can run as one fused phase: a chain in which each step reads the first output of the step
+/// before. A tensor that only the chain itself reads is elided: it is never stored.
+struct Pattern {
+  int id = 0;  // the executor's own
+  const char* name = "";
+  Phase phase = Phase::forward;
+  std::vector<Kind> chain;
+  bool siblings =
+      false;  // not a chain but any number of steps of chain[0] that read (backward: write) one same tensor
+  bool (*accepts)(const Recording&, std::span<const Step* const>) = nullptr;  // the last word, if set
+};
+
+/// Steps [first, first + count) as one phase; a single step is a group of its own with pattern -1.
+struct Group {
+  int pattern = -1;  // Pattern::id
+  int first = 0, count = 1;
+};
+
+enum class Backward : uint8_t {
+  none,
+  losses,   // of the recorded losses
+  outputs,  // of the outputs; the caller's RootLoss gives their gradients
+};
+
+struct PlanOptions {
+  Backward backward = Backward::none;
+  bool narrow = true;       // compute only rows that somebody reads
+  bool alias = true;        // elementwise steps write over what they read last
+  bool fuse_head = true;    // see Phase::head; losses only
+  bool save_slope = false;  // activate (without a gate) saves act'(x) in place of x; see Kind::activate
+  bool recompute_all = false;
+  std::vector<int> recompute;  // regions (Op::layer) whose tensors are computed again in the backward pass
+  Format format =
+      Format::f32;  // of activations and their gradients; inputs, outputs, losses, side results are f32
+  std::span<const Pattern> patterns;  // tried in order, so the longest first
+};
+
+/// How a plan uses a weight, and so which copies of it an executor needs.
+struct WeightUse {
+  bool product = false;          // x · Wᵀ
+  bool transposed = false;       // dy · W
+  bool gathered = false;         // rows by index
+  bool vector = false;           // bias, scale, gate, relative bias
+  bool trained = false;          // has a gradient
+  std::vector<int> gathered_by;  // the indexes; if `gathered` is all, only those rows of the gradient change
+};
+
+/// Where the tensors of one batch lie in the arena: bytes from its start, 64-byte aligned.
+struct Layout {
+  static constexpr size_t kNowhere = SIZE_MAX;  // elided, or never used
+  std::vector<size_t> offset;                   // per tensor
+  size_t bytes = 0;
+
+  std::vector<size_t> sizes_;  // scratch of assign()
+  std::vector<int> order_, placed_;
+};
+
+struct Plan {
+  Recording recording;  // narrowed, with the tensors that the passes added
+  PlanOptions options;
+  std::vector<Step> steps;
+  std::vector<Group> groups;  // cover the steps in order
+  std::vector<int> buffer;    // per tensor: the tensor whose memory it shares (itself, if none)
+  std::vector<int> first_use,
+      last_use;            // per buffer: the groups between which it must keep its memory; -1 if it has none
+  std::vector<int> saved;  // tensors written forward and read backward
+  std::vector<WeightUse> uses;          // per weight
+  std::vector<std::vector<int>> ready;  // per step: weights whose gradient is final after it
+
+  /// Offsets for the row counts of `batch`. No allocation once `layout` has seen the plan. `element_bytes`
+  /// forces the size of an element (8 for a double executor); 0 takes each tensor's format.
+  void assign(const Batch& batch, Layout& layout, size_t element_bytes = 0) const;
+
+  /// Multiplications and additions of products and attention, as 2 per multiply-add, of all steps, for the
+  /// rows of `batch`.
+  int64_t flops(const Batch& batch) const;
+};
+
+/// Throws invalid if the options ask for what the recording cannot give (a gradient through a cache, backward
+/// of losses that were not recorded).
+Plan make_plan(Recording recording, PlanOptions options);
+
+/// One output and the gradient that the root loss writes for it, [rows, cols], f32.
+template <class Real>
+struct RootRows {
+  const Real* output;
+  Real* gradient;
+  int rows, cols;
+};
+template <class Real>
+using RootLossOf = std::function<void(std::span<const RootRows<Real>>)>;
+using RootLoss = RootLossOf<float>;
+
+}  // namespace textmill::nn

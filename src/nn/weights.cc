@@ -1,0 +1,114 @@
+#include "nn/weights.h"
+
+#include <fmt/format.h>
+
+#include <bit>
+#include <cstring>
+
+#include "base/error.h"
+
+namespace textmill::nn {
+namespace {
+
+float widen_f16(uint16_t half) {
+  uint32_t sign = (half & 0x8000u) << 16, exponent = half >> 10 & 31, fraction = half & 1023u;
+  if (exponent == 31) return std::bit_cast<float>(sign | 0x7f800000u | fraction << 13);
+  if (exponent != 0) return std::bit_cast<float>(sign | (exponent + 112) << 23 | fraction << 13);
+  float subnormal = static_cast<float>(fraction) * 0x1p-24f;
+  return sign ? -subnormal : subnormal;
+}
+
+template <class Stored, class Widen>
+void widen(const std::byte* from, int64_t count, float* out, Widen widen_one) {
+  for (int64_t i = 0; i < count; i++) {
+    Stored stored;
+    std::memcpy(&stored, from + i * sizeof(Stored), sizeof(Stored));
+    out[i] = widen_one(stored);
+  }
+}
+
+}  // namespace
+
+size_t bytes_of(Dtype dtype) { return dtype == Dtype::f32 ? 4 : 2; }
+
+Weight Weight::vector(int64_t size) {
+  Weight weight(1, size);
+  weight.is_vector = true;
+  return weight;
+}
+
+std::vector<int64_t> Weight::shape() const {
+  return is_vector ? std::vector<int64_t>{cols} : std::vector<int64_t>{rows, cols};
+}
+
+void Weight::borrow(Dtype dtype, std::span<const std::byte> bytes) {
+  size_t expected = count() * bytes_of(dtype);
+  if (bytes.size() != expected) {
+    throw base::Error(base::Kind::invalid, fmt::format("weight {}: {} bytes given, [{}, {}] takes {}", name,
+                                                       bytes.size(), rows, cols, expected));
+  }
+  owned_ = {};
+  dtype_ = dtype;
+  bytes_ = bytes;
+}
+
+std::span<float> Weight::own() {
+  if (owned_.empty()) {
+    std::vector<float> values(count());
+    if (has_values()) read(0, rows, values.data());
+    owned_ = std::move(values);
+    dtype_ = Dtype::f32;
+    bytes_ = std::as_bytes(std::span(owned_));
+  }
+  return owned_;
+}
+
+void Weight::release() {
+  owned_ = {};
+  bytes_ = {};
+}
+
+void Weight::read(int64_t first, int64_t count, float* out) const {
+  TEXTMILL_CHECK(has_values() && first >= 0 && count >= 0 && first + count <= rows);
+  const std::byte* from = bytes_.data() + first * cols * bytes_of(dtype_);
+  switch (dtype_) {
+    case Dtype::f32: std::memcpy(out, from, count * cols * sizeof(float)); return;
+    case Dtype::f16: return widen<uint16_t>(from, count * cols, out, widen_f16);
+    case Dtype::bf16:
+      return widen<uint16_t>(from, count * cols, out,
+                             [](uint16_t half) { return std::bit_cast<float>(uint32_t{half} << 16); });
+  }
+}
+
+Linear::Linear(int64_t in, int64_t out, bool with_bias, Split split) : weight(out, in), split(split) {
+  if (with_bias) bias = Weight::vector(out);
+}
+
+Norm::Norm(NormKind kind, int64_t size, double eps) : kind(kind), weight(Weight::vector(size)), eps(eps) {
+  if (kind == NormKind::layer) bias = Weight::vector(size);
+}
+
+std::string Fields::join(const std::string& name) const {
+  return prefix_.empty() ? name : prefix_ + "." + name;
+}
+
+void Fields::operator()(const std::string& name, Weight& weight) const {
+  weight.name = join(name);
+  list_->push_back(&weight);
+}
+
+void Fields::operator()(const std::string& name, Linear& linear) const {
+  (*this)(name + ".weight", linear.weight);
+  if (linear.bias) (*this)(name + ".bias", linear.bias);
+  if (linear.adapter) {
+    (*this)(name + ".lora_A.weight", linear.adapter->a);
+    (*this)(name + ".lora_B.weight", linear.adapter->b);
+  }
+}
+
+void Fields::operator()(const std::string& name, Norm& norm) const {
+  (*this)(name + ".weight", norm.weight);
+  if (norm.bias) (*this)(name + ".bias", norm.bias);
+}
+
+}  // namespace textmill::nn
