@@ -11,7 +11,6 @@ import hashlib
 import http.client
 import importlib.util
 import json
-import os
 import re
 import signal
 import socket
