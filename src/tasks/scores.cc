@@ -1,0 +1,89 @@
+#include "tasks/scores.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/error.h"
+
+namespace textmill::tasks {
+
+std::vector<float> softmax(std::span<const float> logits) {
+  float largest = *std::max_element(logits.begin(), logits.end());
+  std::vector<float> scores(logits.size());
+  double sum = 0;
+  for (size_t i = 0; i < logits.size(); i++) sum += scores[i] = std::exp(logits[i] - largest);
+  for (float& score : scores) score = static_cast<float>(score / sum);
+  return scores;
+}
+
+std::vector<float> sigmoid(std::span<const float> logits) {
+  std::vector<float> scores(logits.size());
+  std::transform(logits.begin(), logits.end(), scores.begin(),
+                 [](float x) { return 1 / (1 + std::exp(-x)); });
+  return scores;
+}
+
+double cross_entropy(std::span<const float> logits, int label) {
+  double largest = *std::max_element(logits.begin(), logits.end()), sum = 0;
+  for (float logit : logits) sum += std::exp(logit - largest);
+  return std::log(sum) + largest - logits[label];
+}
+
+int best_label(std::span<const float> logits) {
+  return static_cast<int>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+}
+
+Scores::Scores(int labels, std::optional<int> positive)
+    : labels_(labels), positive_(positive), confusion_(size_t(labels) * labels) {
+  if (!positive_ && labels == 2) positive_ = 1;
+  TEXTMILL_CHECK(labels > 0 && (!positive_ || (*positive_ >= 0 && *positive_ < labels)));
+}
+
+void Scores::add(int label, std::span<const float> logits) {
+  TEXTMILL_CHECK(label >= 0 && label < labels_ && std::ssize(logits) == labels_);
+  for (float logit : logits) {
+    if (std::isfinite(logit)) continue;
+    throw base::Error(base::Kind::invalid,
+                      fmt::format("the model answered {} as a logit of row {}", logit, count_ + 1));
+  }
+  confusion_[size_t(label) * labels_ + best_label(logits)]++;
+  loss_ += cross_entropy(logits, label);
+  count_++;
+}
+
+double Scores::accuracy() const {
+  int64_t right = 0;
+  for (int label = 0; label < labels_; label++) right += confusion(label, label);
+  return count_ ? static_cast<double>(right) / count_ : 0;
+}
+
+std::pair<int64_t, int64_t> Scores::f1_terms(int label) const {
+  int64_t truths = 0, answers = 0;
+  for (int other = 0; other < labels_; other++) {
+    truths += confusion(label, other);
+    answers += confusion(other, label);
+  }
+  return {2 * confusion(label, label), truths + answers};
+}
+
+double Scores::macro_f1() const {
+  double sum = 0;
+  int classes = 0;
+  for (int label = 0; label < labels_; label++) {
+    auto [numerator, denominator] = f1_terms(label);
+    if (denominator == 0) continue;
+    sum += static_cast<double>(numerator) / denominator;
+    classes++;
+  }
+  return classes ? sum / classes : 0;
+}
+
+std::optional<double> Scores::positive_f1() const {
+  if (!positive_) return {};
+  auto [numerator, denominator] = f1_terms(*positive_);
+  return denominator ? static_cast<double>(numerator) / denominator : 0;
+}
+
+}  // namespace textmill::tasks

@@ -1,0 +1,54 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+namespace textmill::tasks {
+
+/// Probabilities of exclusive labels: exp(logit - max) / sum.
+std::vector<float> softmax(std::span<const float> logits);
+/// 1 / (1 + exp(-logit)) of each: labels that do not exclude each other, or a single one.
+std::vector<float> sigmoid(std::span<const float> logits);
+
+/// Cross-entropy of one row: log(sum(exp(logits))) - logits[label].
+double cross_entropy(std::span<const float> logits, int label);
+
+/// The first of the largest.
+int best_label(std::span<const float> logits);
+
+/// The scores of single-label classification, fed row by row; memory does not grow with the rows. Definitions are
+/// scikit-learn's: F1 of a class is 2·tp / (2·tp + fp + fn), macro F1 averages the classes that occur (as truth or as
+/// answer), micro F1 over single labels is the accuracy.
+class Scores {
+ public:
+  /// `positive`: the class whose F1 is reported; by default id 1 of two labels, none of more.
+  explicit Scores(int labels, std::optional<int> positive = {});
+
+  /// Throws invalid if a logit is not finite.
+  void add(int label, std::span<const float> logits);
+
+  int64_t count() const { return count_; }
+  double accuracy() const;
+  double micro_f1() const { return accuracy(); }
+  double macro_f1() const;
+  std::optional<int> positive() const { return positive_; }
+  std::optional<double> positive_f1() const;
+  double mean_loss() const { return count_ ? loss_ / count_ : 0; }
+  /// Rows of truth `label` answered with `answer`.
+  int64_t confusion(int label, int answer) const { return confusion_[size_t(label) * labels_ + answer]; }
+  int labels() const { return labels_; }
+
+ private:
+  /// 2·tp and 2·tp + fp + fn.
+  std::pair<int64_t, int64_t> f1_terms(int label) const;
+
+  int labels_;
+  std::optional<int> positive_;
+  int64_t count_ = 0;
+  double loss_ = 0;
+  std::vector<int64_t> confusion_;
+};
+
+}  // namespace textmill::tasks
