@@ -1,0 +1,101 @@
+#include "base/hash.h"
+
+#include <nmmintrin.h>
+#include <openssl/evp.h>
+
+#include <cstring>
+
+#include "base/error.h"
+
+namespace textmill::base {
+
+struct Sha256::State {
+  EVP_MD_CTX* context = EVP_MD_CTX_new();
+  ~State() { EVP_MD_CTX_free(context); }
+};
+
+Sha256::Sha256() : state_(std::make_unique<State>()) {
+  TEXTMILL_CHECK(EVP_DigestInit_ex(state_->context, EVP_sha256(), nullptr) == 1);
+}
+
+Sha256::~Sha256() = default;
+
+void Sha256::update(std::span<const std::byte> bytes) {
+  TEXTMILL_CHECK(EVP_DigestUpdate(state_->context, bytes.data(), bytes.size()) == 1);
+}
+
+std::array<uint8_t, 32> Sha256::digest() {
+  std::array<uint8_t, 32> out;
+  TEXTMILL_CHECK(EVP_DigestFinal_ex(state_->context, out.data(), nullptr) == 1);
+  return out;
+}
+
+std::string Sha256::hex_digest() { return hex(digest()); }
+
+std::string sha256_hex(std::string_view bytes) {
+  Sha256 sum;
+  sum.update(bytes);
+  return sum.hex_digest();
+}
+
+std::string sha256_file(const Path& path) {
+  constexpr size_t kPiece = size_t{64} << 20;
+  MappedFile file(path);
+  Sha256 sum;
+  for (auto rest = file.bytes(); !rest.empty();) {
+    auto piece = rest.first(std::min(rest.size(), kPiece));
+    sum.update(piece);
+    rest = rest.subspan(piece.size());
+    file.release_pages();
+  }
+  return sum.hex_digest();
+}
+
+namespace {
+
+constexpr std::array<uint32_t, 256> kCrcTable = [] {
+  std::array<uint32_t, 256> table{};
+  for (uint32_t i = 0; i < 256; ++i) {
+    uint32_t c = i;
+    for (int bit = 0; bit < 8; ++bit) c = c & 1 ? 0x82f63b78u ^ (c >> 1) : c >> 1;
+    table[i] = c;
+  }
+  return table;
+}();
+
+uint32_t crc_portable(const std::byte* data, size_t size, uint32_t crc) {
+  for (size_t i = 0; i < size; ++i) crc = kCrcTable[(crc ^ static_cast<uint8_t>(data[i])) & 255] ^ (crc >> 8);
+  return crc;
+}
+
+[[gnu::target("sse4.2")]] uint32_t crc_sse42(const std::byte* data, size_t size, uint32_t crc) {
+  uint64_t wide = crc;
+  for (; size >= 8; data += 8, size -= 8) {
+    uint64_t word;
+    std::memcpy(&word, data, 8);
+    wide = _mm_crc32_u64(wide, word);
+  }
+  crc = static_cast<uint32_t>(wide);
+  for (; size > 0; ++data, --size) crc = _mm_crc32_u8(crc, static_cast<uint8_t>(*data));
+  return crc;
+}
+
+}  // namespace
+
+uint32_t crc32c(std::span<const std::byte> bytes, uint32_t before) {
+  static const auto kernel = __builtin_cpu_supports("sse4.2") ? crc_sse42 : crc_portable;
+  return ~kernel(bytes.data(), bytes.size(), ~before);
+}
+
+std::string hex(std::span<const uint8_t> bytes) {
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  std::string out;
+  out.reserve(bytes.size() * 2);
+  for (uint8_t b : bytes) {
+    out += kDigits[b >> 4];
+    out += kDigits[b & 15];
+  }
+  return out;
+}
+
+}  // namespace textmill::base

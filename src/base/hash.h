@@ -1,0 +1,40 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "base/files.h"
+
+namespace textmill::base {
+
+/// SHA-256 (FIPS 180-4), piece by piece.
+class Sha256 {
+ public:
+  Sha256();
+  ~Sha256();
+  void update(std::span<const std::byte> bytes);
+  void update(std::string_view bytes) { update(std::as_bytes(std::span(bytes))); }
+  /// Of all the pieces. Ends the object: nothing may follow.
+  std::array<uint8_t, 32> digest();
+  std::string hex_digest();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+std::string sha256_hex(std::string_view bytes);
+std::string sha256_file(const Path& path);
+
+/// CRC-32C (Castagnoli, RFC 3720), with the instruction of SSE 4.2 where the CPU has it.
+/// crc32c(b, crc32c(a)) is the sum of a followed by b.
+uint32_t crc32c(std::span<const std::byte> bytes, uint32_t before = 0);
+
+/// Lower-case hexadecimal.
+std::string hex(std::span<const uint8_t> bytes);
+
+}  // namespace textmill::base

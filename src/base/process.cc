@@ -1,0 +1,177 @@
+#include "base/process.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <spawn.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <utility>
+
+#include "base/error.h"
+
+extern "C" {
+#include <sys/pidfd.h>  // glibc 2.36 forgot that C++ reads it
+}
+
+namespace textmill::base {
+namespace {
+
+void close_fd(int& fd) {
+  if (fd >= 0) ::close(std::exchange(fd, -1));
+}
+
+/// posix_spawn's two argument objects, freed at the end of the scope.
+struct SpawnSettings {
+  posix_spawn_file_actions_t actions;
+  posix_spawnattr_t attributes;
+  SpawnSettings() {
+    ::posix_spawn_file_actions_init(&actions);
+    ::posix_spawnattr_init(&attributes);
+    sigset_t none, all;
+    sigemptyset(&none);
+    sigfillset(&all);
+    ::posix_spawnattr_setsigmask(&attributes, &none);
+    ::posix_spawnattr_setsigdefault(&attributes, &all);
+    ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+  }
+  ~SpawnSettings() {
+    ::posix_spawn_file_actions_destroy(&actions);
+    ::posix_spawnattr_destroy(&attributes);
+  }
+};
+
+std::vector<std::string> environment_of(const ProcessSpec& spec) {
+  std::vector<std::string> out;
+  for (char** entry = environ; spec.inherit_environment && *entry; ++entry) {
+    std::string_view text = *entry;
+    if (!spec.environment.contains(std::string(text.substr(0, text.find('='))))) out.emplace_back(text);
+  }
+  for (const auto& [name, value] : spec.environment) out.push_back(name + "=" + value);
+  return out;
+}
+
+std::vector<char*> pointers(std::vector<std::string>& strings) {
+  std::vector<char*> out;
+  for (std::string& s : strings) out.push_back(s.data());
+  out.push_back(nullptr);
+  return out;
+}
+
+/// waitpid's status as a shell shows it.
+int exit_code(int status) { return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status); }
+
+}  // namespace
+
+Process::Process(const ProcessSpec& spec) {
+  TEXTMILL_CHECK(!spec.arguments.empty());
+  SpawnSettings settings;
+  const int streams[3] = {spec.input, spec.output, spec.error};
+  int theirs[3] = {-1, -1, -1};
+  for (int i = 0; i < 3; ++i) {
+    if (streams[i] == kNull) {
+      ::posix_spawn_file_actions_addopen(&settings.actions, i, "/dev/null", i == 0 ? O_RDONLY : O_WRONLY, 0);
+    } else if (streams[i] == kPipe) {
+      int ends[2];
+      if (::pipe2(ends, O_CLOEXEC) != 0) throw system_error("pipe", errno);
+      theirs[i] = ends[i == 0 ? 0 : 1];
+      pipes_[i] = ends[i == 0 ? 1 : 0];
+      ::posix_spawn_file_actions_adddup2(&settings.actions, theirs[i], i);
+    } else if (streams[i] >= 0) {
+      ::posix_spawn_file_actions_adddup2(&settings.actions, streams[i], i);
+    }
+  }
+  if (!spec.folder.empty()) ::posix_spawn_file_actions_addchdir_np(&settings.actions, spec.folder.c_str());
+  auto arguments = spec.arguments, environment = environment_of(spec);
+  int code = ::posix_spawnp(&pid_, arguments[0].c_str(), &settings.actions, &settings.attributes,
+                            pointers(arguments).data(), pointers(environment).data());
+  for (int& fd : theirs) close_fd(fd);
+  if (code != 0) {
+    for (int& fd : pipes_) close_fd(fd);
+    pid_ = -1;
+    throw system_error("cannot start " + spec.arguments[0], code);
+  }
+}
+
+Process::Process(Process&& other) noexcept { *this = std::move(other); }
+
+Process& Process::operator=(Process&& other) noexcept {
+  std::swap(pid_, other.pid_);
+  std::swap(pipes_, other.pipes_);
+  std::swap(status_, other.status_);
+  return *this;
+}
+
+Process::~Process() {
+  for (int& fd : pipes_) close_fd(fd);
+  if (pid_ < 0) return;
+  kill(SIGKILL);
+  wait();
+}
+
+void Process::close_input() { close_fd(pipes_[0]); }
+
+void Process::kill(int signal) {
+  if (!status_) ::kill(pid_, signal);
+}
+
+int Process::wait() {
+  int status;
+  while (!status_) {
+    if (::waitpid(pid_, &status, 0) == pid_) {
+      status_ = exit_code(status);
+    } else if (errno != EINTR) {
+      throw system_error("waitpid", errno);
+    }
+  }
+  return *status_;
+}
+
+std::optional<int> Process::wait_for(std::chrono::milliseconds limit) {
+  if (status_) return status_;
+  pollfd fd{::pidfd_open(pid_, 0), POLLIN, 0};
+  if (fd.fd < 0) throw system_error("pidfd_open", errno);
+  int ended = ::poll(&fd, 1, static_cast<int>(limit.count()));
+  ::close(fd.fd);
+  if (ended <= 0) return std::nullopt;
+  return wait();
+}
+
+ProcessOutput run_process(ProcessSpec spec, std::string_view input, size_t limit) {
+  // The input is a file in memory: unlike a pipe it needs no feeding, and no care for a child that stops
+  // reading.
+  int file = ::memfd_create("input", MFD_CLOEXEC);
+  if (file < 0) throw system_error("memfd_create", errno);
+  bool fed = ::write(file, input.data(), input.size()) == static_cast<ssize_t>(input.size()) &&
+             ::lseek(file, 0, SEEK_SET) == 0;
+  int code = errno;
+  spec.input = file;
+  spec.output = spec.error = kPipe;
+  std::optional<Process> process;
+  if (fed) process.emplace(spec);
+  ::close(file);
+  if (!fed) throw system_error("cannot keep the input of " + spec.arguments[0], code);
+
+  ProcessOutput result{};
+  std::string* sinks[] = {&result.output, &result.error};
+  pollfd fds[] = {{process->output(), POLLIN, 0}, {process->error(), POLLIN, 0}};
+  while (fds[0].fd >= 0 || fds[1].fd >= 0) {
+    if (::poll(fds, 2, -1) < 0) continue;
+    for (int i = 0; i < 2; ++i) {
+      if (fds[i].fd < 0 || !fds[i].revents) continue;
+      char piece[65536];
+      ssize_t n = ::read(fds[i].fd, piece, sizeof piece);
+      if (n == 0) fds[i].fd = -1;
+      if (n > 0) sinks[i]->append(piece, static_cast<size_t>(n));
+      if (sinks[i]->size() > limit) {
+        throw Error(Kind::limit, spec.arguments[0] + ": wrote more than " + std::to_string(limit) + " bytes");
+      }
+    }
+  }
+  result.status = process->wait();
+  return result;
+}
+
+}  // namespace textmill::base

@@ -1,0 +1,33 @@
+#pragma once
+
+#include <csignal>
+#include <stop_token>
+#include <thread>
+
+namespace textmill::base {
+
+/// SIGTERM and SIGINT as a stop token. Made once, in main, before any other thread starts (it blocks both
+/// signals, and threads inherit that). The first signal asks for the stop; the second ends the process at
+/// once with 128 + its number.
+class StopSignals {
+ public:
+  StopSignals();
+  StopSignals(const StopSignals&) = delete;
+  ~StopSignals();
+
+  std::stop_token token() const { return source_.get_token(); }
+  /// Becomes readable, for good, when the stop is asked: for poll() beside other descriptors.
+  int fd() const { return event_; }
+  /// Blocks until the stop is asked.
+  void wait() const;
+
+ private:
+  void watch();
+
+  std::stop_source source_;
+  sigset_t set_, before_;
+  int event_ = -1, end_ = -1, signals_ = -1;
+  std::jthread thread_;
+};
+
+}  // namespace textmill::base
