@@ -47,7 +47,7 @@ WIDE float dot_int8() {
   for (auto& x : c) x = _mm512_setzero_si512();
   for (int i = 0; i < kSteps; i++)
 #pragma GCC unroll 12
-    for (auto& x : c) asm("vpdpbusd %2, %1, %0" : "+v"(x) : "v"(a), "v"(b));
+    for (auto& x : c) x = _mm512_dpbusd_epi32(x, a, b);
   for (int i = 1; i < kChains; i++) c[0] = _mm512_add_epi32(c[0], c[i]);
   return float(_mm512_reduce_add_epi32(c[0]));
 }
