@@ -30,19 +30,24 @@ struct TrainOptions {
   bool resume = false;
 };
 
+struct OptionValue {
+  std::string_view option, text;  // the option as the user spelled it
+};
+
 /// One option: its flag is --NAME, its hyperparameter NAME with _ for -.
 struct OptionRow {
   std::string_view name;
   std::string_view value;  // what it takes, for --help: "N", "X", "COLUMN", "bf16|f32"; empty: a switch
   std::string_view help;
-  void (*set)(TrainOptions&, std::string_view value);  // throws invalid: what was expected
+  void (*set)(TrainOptions&, const OptionValue&);  // throws invalid: the option, the value, what was expected
 };
 
 /// All options but the inputs and outputs (model, train, validation, output).
 std::span<const OptionRow> option_rows();
 
-/// Sets the option `name` ("batch-size"). Throws invalid naming the option and the value, or the nearest name.
-void set_option(TrainOptions& options, std::string_view name, std::string_view value);
+/// Sets an option, spelled "--batch-size", "batch_size" or "batch-size". Throws invalid naming it as it was spelled and
+/// the value, or the nearest name.
+void set_option(TrainOptions& options, std::string_view spelled, std::string_view value);
 
 /// Throws invalid if options do not go together.
 void check(const TrainOptions& options);
