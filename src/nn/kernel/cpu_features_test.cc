@@ -1,0 +1,57 @@
+#include "nn/kernel/cpu_features.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <string>
+
+#include "base/error.h"
+
+namespace textmill::nn::kernel {
+namespace {
+
+class ChoosePath : public testing::Test {
+ protected:
+  void SetUp() override {
+    const char* value = std::getenv("TEXTMILL_CPU");
+    had_ = value != nullptr;
+    if (had_) before_ = value;
+  }
+  void TearDown() override { had_ ? setenv("TEXTMILL_CPU", before_.c_str(), 1) : unsetenv("TEXTMILL_CPU"); }
+  static void force(const char* value) { setenv("TEXTMILL_CPU", value, 1); }
+
+ private:
+  bool had_ = false;
+  std::string before_;
+};
+
+TEST_F(ChoosePath, TakesTheBestByItself) {
+  unsetenv("TEXTMILL_CPU");
+  EXPECT_EQ(choose_path(), supported_paths().front());
+  force("");
+  EXPECT_EQ(choose_path(), supported_paths().front());
+  EXPECT_EQ(supported_paths().back(), Path::portable);
+}
+
+TEST_F(ChoosePath, ForcesWhatTheMachineHasAndRefusesTheRest) {
+  for (Path path : {Path::avx512_bf16, Path::avx2, Path::portable}) {
+    force(name(path));
+    if (supports(path)) {
+      EXPECT_EQ(choose_path(), path);
+    } else {
+      EXPECT_THROW(choose_path(), base::Error);
+    }
+  }
+  force("avx1024");
+  try {
+    choose_path();
+    FAIL() << "no error";
+  } catch (const base::Error& error) {
+    EXPECT_NE(std::string(error.what()).find("avx1024"), std::string::npos);
+    EXPECT_NE(std::string(error.what()).find("portable"), std::string::npos);
+  }
+}
+
+}  // namespace
+}  // namespace textmill::nn::kernel
