@@ -1,0 +1,161 @@
+#include "train/adamw.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "base/error.h"
+
+namespace textmill::train {
+namespace {
+
+/// Values of a task: small enough to share out, large enough to be worth it. Fixed, for it decides the order of sums.
+constexpr int64_t kPiece = 1 << 16;
+
+double sum_of_squares(std::span<const float> values) {
+  double sum = 0;
+  for (float value : values) sum += double{value} * value;
+  return sum;
+}
+
+}  // namespace
+
+AdamW::AdamW(std::vector<Parameter> parameters, AdamWOptions options, nn::kernel::Pool& pool)
+    : parameters_(std::move(parameters)), options_(options), pool_(&pool), state_(parameters_.size()) {
+  for (size_t i = 0; i < parameters_.size(); i++) {
+    const Parameter& p = parameters_[i];
+    TEXTMILL_CHECK(p.values.size() == p.gradient.size() && p.cols > 0 && p.values.size() % p.cols == 0);
+    state_[i].m.resize(p.values.size());
+    state_[i].v.resize(p.values.size());
+    if (!p.by_rows) continue;
+    state_[i].applied.resize(p.values.size() / p.cols);
+    state_[i].moving.resize(p.values.size() / p.cols);
+  }
+}
+
+void AdamW::restore(int64_t steps) {
+  steps_ = settled_ = steps;
+  learning_rates_.clear();
+  auto moves = [](float x) { return x != 0; };
+  for (size_t i = 0; i < parameters_.size(); i++) {
+    State& state = state_[i];
+    std::fill(state.applied.begin(), state.applied.end(), steps);
+    int64_t cols = parameters_[i].cols;
+    for (size_t row = 0; row < state.moving.size(); row++) {
+      state.moving[row] = std::any_of(&state.m[row * cols], &state.m[row * cols] + cols, moves) ||
+                          std::any_of(&state.v[row * cols], &state.v[row * cols] + cols, moves);
+    }
+  }
+}
+
+void AdamW::prepare(size_t index, std::span<const int32_t> rows) {
+  State& state = state_[index];
+  TEXTMILL_CHECK(parameters_[index].by_rows);
+  state.rows.assign(rows.begin(), rows.end());
+  std::sort(state.rows.begin(), state.rows.end());
+  state.rows.erase(std::unique(state.rows.begin(), state.rows.end()), state.rows.end());
+  pool_->run(static_cast<int>(state.rows.size()), [&](int i, int) { catch_up(index, state.rows[i]); });
+}
+
+AdamW::Scalars AdamW::scalars(int64_t step, bool decays) const {
+  double rate = learning_rates_[step - settled_], t = static_cast<double>(step + 1);
+  return {.decay = static_cast<float>(1 - rate * (decays ? options_.weight_decay : 0)),
+          .step_size = static_cast<float>(rate / (1 - std::pow(options_.beta1, t))),
+          .root_correction = static_cast<float>(std::sqrt(1 - std::pow(options_.beta2, t)))};
+}
+
+void AdamW::update(size_t index, int64_t first, int64_t count, const Scalars& s, double gradient_scale) {
+  float* p = parameters_[index].values.data() + first;
+  float* g = parameters_[index].gradient.data() + first;
+  float* m = state_[index].m.data() + first;
+  float* v = state_[index].v.data() + first;
+  const float rise1 = static_cast<float>(1 - options_.beta1), beta2 = static_cast<float>(options_.beta2),
+              rise2 = static_cast<float>(1 - options_.beta2), epsilon = static_cast<float>(options_.epsilon),
+              scale = static_cast<float>(gradient_scale);
+  for (int64_t i = 0; i < count; i++) {
+    float gradient = g[i] * scale;
+    m[i] += (gradient - m[i]) * rise1;
+    v[i] = v[i] * beta2 + rise2 * gradient * gradient;
+    p[i] = p[i] * s.decay - s.step_size * (m[i] / (std::sqrt(v[i]) / s.root_correction + epsilon));
+    g[i] = 0;
+  }
+}
+
+void AdamW::catch_up(size_t index, int64_t row) {
+  State& state = state_[index];
+  int64_t cols = parameters_[index].cols;
+  bool decays = parameters_[index].decays;
+  for (int64_t& step = state.applied[row]; step < steps_; step++) {
+    Scalars s = scalars(step, decays);
+    if (state.moving[row]) {
+      update(index, row * cols, cols, s, 0);
+    } else if (s.decay != 1) {
+      for (float& value : parameters_[index].values.subspan(row * cols, cols)) value *= s.decay;
+    }
+  }
+}
+
+std::vector<AdamW::Piece> AdamW::pieces() const {
+  std::vector<Piece> pieces;
+  for (size_t i = 0; i < parameters_.size(); i++) {
+    const Parameter& p = parameters_[i];
+    int64_t total = p.by_rows ? std::ssize(state_[i].rows) : std::ssize(p.values);
+    int64_t size = p.by_rows ? std::max<int64_t>(1, kPiece / p.cols) : kPiece;
+    for (int64_t first = 0; first < total; first += size) {
+      pieces.push_back({i, first, std::min(size, total - first)});
+    }
+  }
+  return pieces;
+}
+
+double AdamW::gradient_norm() const {
+  auto all = pieces();
+  std::vector<double> sums(all.size());
+  pool_->run(static_cast<int>(all.size()), [&](int task, int) {
+    auto [index, first, count] = all[task];
+    const Parameter& p = parameters_[index];
+    if (!p.by_rows) {
+      sums[task] = sum_of_squares(p.gradient.subspan(first, count));
+      return;
+    }
+    for (int32_t row : std::span(state_[index].rows).subspan(first, count)) {
+      sums[task] += sum_of_squares(p.gradient.subspan(row * p.cols, p.cols));
+    }
+  });
+  return std::sqrt(std::accumulate(sums.begin(), sums.end(), 0.0));
+}
+
+void AdamW::step(double learning_rate, double gradient_scale) {
+  learning_rates_.push_back(learning_rate);
+  Scalars with = scalars(steps_, true), without = scalars(steps_, false);
+  auto all = pieces();
+  pool_->run(static_cast<int>(all.size()), [&](int task, int) {
+    auto [index, first, count] = all[task];
+    const Parameter& p = parameters_[index];
+    const Scalars& s = p.decays ? with : without;
+    if (!p.by_rows) return update(index, first, count, s, gradient_scale);
+    State& state = state_[index];
+    for (int32_t row : std::span(state.rows).subspan(first, count)) {
+      update(index, row * p.cols, p.cols, s, gradient_scale);
+      state.applied[row] = steps_ + 1;
+      state.moving[row] = 1;
+    }
+  });
+  for (State& state : state_) state.rows.clear();
+  steps_++;
+}
+
+void AdamW::settle() {
+  for (size_t i = 0; i < parameters_.size(); i++) {
+    if (!parameters_[i].by_rows) continue;
+    int64_t rows = std::ssize(state_[i].applied), size = std::max<int64_t>(1, kPiece / parameters_[i].cols);
+    pool_->run(static_cast<int>((rows + size - 1) / size), [&](int task, int) {
+      int64_t end = std::min<int64_t>(rows, (task + 1) * size);
+      for (int64_t row = task * size; row < end; row++) catch_up(i, row);
+    });
+  }
+  settled_ = steps_;
+  learning_rates_.clear();
+}
+
+}  // namespace textmill::train
