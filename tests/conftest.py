@@ -20,6 +20,19 @@ def build() -> Path:
 
 
 @pytest.fixture(scope="session")
+def golden():
+    """golden("safetensors"): the program built from tests/golden/safetensors.cc."""
+
+    def program(name) -> Path:
+        path = BUILD / "golden" / name
+        if not path.exists():
+            pytest.fail(f"{path} is not there; `make test` builds it, TEXTMILL_BUILD names another build folder")
+        return path
+
+    return program
+
+
+@pytest.fixture(scope="session")
 def textmill(build):
     """Runs a command to its end: textmill("predict", model, "text", check=False). Output is text."""
 
