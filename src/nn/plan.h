@@ -41,7 +41,7 @@ struct Step {
   Phase phase = Phase::forward;
   Op op;
   Op loss_op;               // head
-  bool recomputed = false;  // forward, again: writes outputs[0] only (side results were kept)
+  bool recomputed = false;  // forward, again; side results that were kept are -1
   int d_output = -1;
   std::vector<int> d_inputs;  // per input of op; -1: nobody needs it
   uint32_t accumulate = 0;    // bit i: d_inputs[i] is added to, else written
@@ -107,8 +107,8 @@ struct Layout {
   std::vector<size_t> offset;                   // per tensor
   size_t bytes = 0;
 
-  std::vector<size_t> sizes_;  // scratch of assign()
-  std::vector<int> order_, placed_;
+  std::vector<size_t> size;  // scratch of assign()
+  std::vector<int> order, placed;
 };
 
 struct Plan {

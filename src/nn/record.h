@@ -86,7 +86,8 @@ struct AttendSpec {
   bool blind_sees_all =
       false;           // a row with an empty range sees all keys (mllama in transformers) instead of none
   double dropout = 0;  // of the weights
-  int heads = 0, kv_heads = 0, first_head = 0;  // filled in by the recorder, from the shapes and the rank
+  int heads = 0, kv_heads = 0, first_head = 0,
+      slot = -1;  // filled in by the recorder, from the shapes and the rank
 };
 struct NormSpec {
   NormKind kind = NormKind::layer;
@@ -251,11 +252,13 @@ class Recorder {
   Space space_of(Tensor x) const { return {recording_.tensors[x.id].space}; }
   bool training() const { return options_.training; }
 
-  /// The recording, checked; the recorder is empty afterwards.
+  /// The recording; the recorder is empty afterwards.
   Recording finish();
 
  private:
-  Tensor make(Kind kind, Space space, int cols, Op op, std::vector<int> side_cols = {});
+  Index add_index(IndexInfo info);
+  Tensor make(Op op, Space space, int cols, int side_cols = 0);
+  void same_shape(Kind kind, Tensor x, Tensor y) const;
   int weight(Weight& weight);
   int weight_or_none(Weight& weight);
   Tensor entered(Tensor x);

@@ -1,0 +1,57 @@
+#pragma once
+
+#include <functional>
+#include <map>
+#include <span>
+#include <vector>
+
+#include "nn/batch.h"
+#include "nn/plan.h"
+
+namespace textmill::nn {
+
+/// What one sequence remembers: rows of keys and of values, by slot.
+template <class Real>
+struct NaiveCache {
+  std::map<int, std::vector<Real>> keys, values;
+};
+
+/// The twin of every engine: one plain loop per operation, step by step, in f32 (float) or f64 (double),
+/// whatever the plan's formats. Reductions sum in f64.
+template <class Real>
+class Naive {
+ public:
+  /// With `arena` tensors lie where the plan says, and memory is filled with NaN before each run, so that a
+  /// read of what was not written shows; without, each has memory of its own.
+  explicit Naive(const Plan& plan, bool arena = true);
+
+  void refresh();
+  void run(const Batch& batch, const RootLossOf<Real>& root_loss = {});
+
+  std::span<const Real> output(int i) const;
+  Real loss() const;
+  std::span<Real> gradient(int weight) { return gradients_[weight]; }
+  void clear_gradients();
+
+  /// This executor's copy of a weight.
+  std::span<Real> weight(int weight) { return weights_[weight]; }
+  /// Tensor parallel: sums the span over the ranks, in place.
+  std::function<void(std::span<Real>)> all_reduce;
+  /// Drops what a cache (Batch::caches) holds.
+  void forget(int cache) { caches_.erase(cache); }
+
+ private:
+  void place(const Batch& batch);
+
+  const Plan& plan_;
+  bool arena_;
+  Layout layout_;
+  std::vector<Real> memory_;
+  std::vector<std::vector<Real>> own_;  // tensors outside of the arena
+  std::vector<Real*> tensors_;
+  std::vector<std::vector<Real>> weights_, gradients_;
+  std::map<int, NaiveCache<Real>> caches_;
+  std::vector<size_t> counts_;  // per tensor, in the last batch
+};
+
+}  // namespace textmill::nn
