@@ -1,0 +1,27 @@
+#include "tasks/labels.h"
+
+#include <gtest/gtest.h>
+
+namespace textmill::tasks {
+namespace {
+
+using Labels = std::vector<std::string>;
+
+TEST(Labels, by_bytes) {
+  EXPECT_EQ(label_vocabulary({"b", "a", "B", "é", "10"}), (Labels{"10", "B", "a", "b", "é"}));
+  EXPECT_EQ(label_vocabulary({"10", "9", "1.5"}), (Labels{"1.5", "10", "9"}));
+}
+
+TEST(Labels, by_number_if_all_are_integers) {
+  EXPECT_EQ(label_vocabulary({"10", "9", "-1", "0"}), (Labels{"-1", "0", "9", "10"}));
+  EXPECT_EQ(label_vocabulary({"1", "01", "0"}), (Labels{"0", "01", "1"}));
+}
+
+TEST(Labels, an_integer_beyond_64_bits_is_a_word) {
+  EXPECT_EQ(label_vocabulary({"9", "99999999999999999999"}), (Labels{"9", "99999999999999999999"}));
+  EXPECT_EQ(label_vocabulary({"10", "9", "99999999999999999999"}),
+            (Labels{"10", "9", "99999999999999999999"}));
+}
+
+}  // namespace
+}  // namespace textmill::tasks
