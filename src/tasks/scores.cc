@@ -86,4 +86,26 @@ std::optional<double> Scores::positive_f1() const {
   return denominator ? static_cast<double>(numerator) / denominator : 0;
 }
 
+format::Json to_json(const Scores& scores, const std::vector<std::string>& labels) {
+  TEXTMILL_CHECK(std::ssize(labels) == scores.labels());
+  auto json = format::Json::object(
+      {{"accuracy", scores.accuracy()}, {"macro_f1", scores.macro_f1()}, {"micro_f1", scores.micro_f1()}});
+  if (auto positive = scores.positive()) {
+    json.set("positive", labels[*positive]);
+    json.set("positive_f1", *scores.positive_f1());
+  }
+  json.set("loss", scores.mean_loss());
+  json.set("count", scores.count());
+  json.set("labels", format::Json::array(labels));
+  format::Json::Array matrix;
+  for (int label = 0; label < scores.labels(); label++) {
+    format::Json::Array row;
+    for (int answer = 0; answer < scores.labels(); answer++)
+      row.emplace_back(scores.confusion(label, answer));
+    matrix.emplace_back(std::move(row));
+  }
+  json.set("confusion_matrix", std::move(matrix));
+  return json;
+}
+
 }  // namespace textmill::tasks

@@ -3,7 +3,10 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
+
+#include "format/json.h"
 
 namespace textmill::tasks {
 
@@ -50,5 +53,9 @@ class Scores {
   double loss_ = 0;
   std::vector<int64_t> confusion_;
 };
+
+/// {"accuracy", "macro_f1", "micro_f1", "positive", "positive_f1", "loss", "count", "labels", "confusion_matrix"}: rows of
+/// the matrix are the truth; "positive" is a label, absent as its F1 when there is none.
+format::Json to_json(const Scores& scores, const std::vector<std::string>& labels);
 
 }  // namespace textmill::tasks

@@ -94,5 +94,15 @@ TEST(Scores, refuses_logits_that_are_not_numbers) {
   EXPECT_EQ(s.count(), 0);
 }
 
+TEST(Scores, as_json) {
+  EXPECT_EQ(
+      format::to_text(to_json(scored(2, {1, 1, 0, 0}, {1, 0, 0, 0}), {"no", "yes"})).substr(0, 121),
+      R"({"accuracy":0.75,"macro_f1":0.7333333333333334,"micro_f1":0.75,"positive":"yes","positive_f1":0.6666666666666666,"loss":0)");
+  auto json = to_json(scored(3, {1, 2}, {1, 0}), {"a", "b", "c"});
+  EXPECT_EQ(json.find("positive"), nullptr);
+  EXPECT_EQ(format::to_text(*json.find("confusion_matrix")), "[[0,0,0],[0,1,0],[1,0,0]]");
+  EXPECT_EQ(format::to_text(*json.find("labels")), R"(["a","b","c"])");
+}
+
 }  // namespace
 }  // namespace textmill::tasks
