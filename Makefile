@@ -21,7 +21,7 @@ $(BUILD)/build.ninja: CMakeLists.txt CMakePresets.json cmake/folders.cmake
 	@cmake --preset release $(CONFIGURE) >build/configure.log || { cat build/configure.log; exit 1; }
 
 build:
-	@tools/setup.sh build
+	@tools/setup.sh build python:build
 	@$(MAKE) $(BUILD)/build.ninja CONFIGURE="$(if $(wildcard $(BUILD)),,-DTEXTMILL_TESTS=OFF -DTEXTMILL_BENCH=OFF)"
 	@cmake --build $(BUILD) --target textmill
 
@@ -30,7 +30,7 @@ demo: build
 	@$(PYTHON) recipes/package_sections/demo.py $(BUILD)/textmill
 
 everything:
-	@tools/setup.sh build test bench python:tests
+	@tools/setup.sh build test bench python:build python:tests
 	@$(MAKE) $(BUILD)/build.ninja
 	@grep -q 'TEXTMILL_TESTS:BOOL=ON' $(BUILD)/CMakeCache.txt && grep -q 'TEXTMILL_BENCH:BOOL=ON' $(BUILD)/CMakeCache.txt || \
 	  cmake --preset release -DTEXTMILL_TESTS=ON -DTEXTMILL_BENCH=ON >build/configure.log
@@ -41,7 +41,7 @@ test: everything
 	@$(PYTHON) -m pytest -q -rs tests $(PYTEST)
 
 check:
-	@tools/setup.sh build check
+	@tools/setup.sh build check python:build
 	@tools/check.sh $(FUZZ_SECONDS)
 
 bench: everything
