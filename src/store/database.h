@@ -1,0 +1,125 @@
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <type_traits>
+#include <vector>
+
+#include "store/connection.h"
+
+namespace textmill::store {
+
+/// What an acknowledged write survives: `process` the end of this process at any moment, `full` also the loss of power.
+enum class Sync { full, process };
+
+/// The steps of the format: migrations[n] brings a file of version n to n + 1. Never edited once released.
+using Migrations = std::span<const std::string_view>;
+
+/// One SQLite file (WAL): one writer, some readers.
+///
+/// Facts are written in groups: those that arrive while another is being written share its transaction, each under its
+/// own savepoint, and one sync. A fact is all or nothing on its own; write() returns when it is as durable as promised.
+class Database {
+ public:
+  struct Options {
+    base::Path file;
+    Sync sync = Sync::full;
+    int readers = 8;
+  };
+
+  /// Opens or creates the file, and brings it to the newest version in one transaction, after a copy to
+  /// FILE.before-N. Throws conflict if the file is of a newer version than `migrations` knows.
+  Database(const Options& options, Migrations migrations);
+  Database(const Database&) = delete;
+  ~Database();
+
+  /// Runs `body(Connection&)` as one fact and returns what it returns. If it throws, nothing of it stays. `body` must be
+  /// short and must not wait for other facts.
+  template <class F>
+  auto write(F&& body) {
+    using Result = std::invoke_result_t<F&, Connection&>;
+    if constexpr (std::is_void_v<Result>) {
+      commit([&](Connection& connection) { body(connection); });
+    } else {
+      std::optional<Result> result;
+      commit([&](Connection& connection) { result.emplace(body(connection)); });
+      return std::move(*result);
+    }
+  }
+
+  /// Runs `body(Connection&)` over one snapshot, which holds at least all that was acknowledged before.
+  template <class F>
+  auto read(F&& body) const {
+    Reader reader(*this);
+    return body(*reader.connection);
+  }
+
+  /// A compact copy of one snapshot in a new file, synced. Writers go on meanwhile.
+  void copy_to(const base::Path& file) const;
+
+  /// Gives the space of deleted rows back to the file system: at most `pages` of 4 KiB.
+  void shrink(int pages);
+
+  const base::Path& file() const { return options_.file; }
+
+ private:
+  /// Facts that share a transaction.
+  struct Group {
+    int facts = 0;
+    bool done = false;
+    std::exception_ptr failure;  // of the transaction: no fact of the group is acknowledged
+    std::condition_variable changed;
+  };
+  /// A connection out of the pool, in a read transaction.
+  struct Reader {
+    explicit Reader(const Database& database);
+    ~Reader();
+    const Database& database;
+    std::unique_ptr<Connection> connection;
+  };
+
+  void migrate(Migrations migrations);
+  void commit(const std::function<void(Connection&)>& body);
+  std::exception_ptr attempt(const std::function<void(Connection&)>& body);
+  void close_group(std::unique_lock<std::mutex>& lock);
+  void sync_log(uint64_t commit);
+  void tend_log();
+  void checkpoint(std::stop_token stop);
+
+  const Options options_;
+  std::unique_ptr<Connection> writer_;
+
+  std::mutex mutex_;  // held while the writer connection is used
+  std::atomic<int> arriving_ =
+      0;  // facts between write() and the mutex: one of them will close the open group
+  std::shared_ptr<Group> group_;  // the open transaction, if any
+  std::atomic<uint64_t> commits_ = 0;
+
+  std::mutex sync_mutex_;
+  std::condition_variable synced_changed_;
+  uint64_t synced_ = 0;  // commits known to be on disk
+  bool syncing_ = false;
+  bool sync_failed_ = false;
+  int wal_ = -1;
+
+  mutable std::mutex readers_mutex_;
+  mutable std::condition_variable reader_returned_;
+  mutable std::vector<std::unique_ptr<Connection>> readers_;
+
+  std::mutex checkpoint_mutex_;
+  std::condition_variable_any checkpoint_due_;
+  bool log_is_long_ = false;  // for the checkpointer to copy into the file
+  int restart_at_;            // pages in the log at which a commit begins it anew
+  std::jthread checkpointer_;
+};
+
+}  // namespace textmill::store
