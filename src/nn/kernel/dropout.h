@@ -28,13 +28,12 @@ inline DropoutRow dropout_row(uint64_t seed, uint32_t site, uint64_t key, uint32
   return {static_cast<uint32_t>(hash), static_cast<uint32_t>(hash >> 32)};
 }
 
-/// Two rounds of a 32-bit integer hash with low bias (constants by C. Wellons, 2018), keyed before each round.
-/// `Word` is uint32_t or a vector of them.
-template <class Word>
-Word dropout_hash(Word column, Word low, Word high) {
-  Word x = column + low;
+/// Two rounds of a 32-bit integer hash with low bias (constants by C. Wellons, 2018), keyed before each round. Its twin for
+/// vectors is in math_impl.h.
+inline uint32_t dropout_hash(DropoutRow row, uint32_t column) {
+  uint32_t x = column + row.low;
   x = (x ^ x >> 16) * 0x7feb352du;
-  x ^= high;
+  x ^= row.high;
   x = (x ^ x >> 15) * 0x846ca68bu;
   return x ^ x >> 16;
 }
@@ -45,9 +44,7 @@ struct DropoutRate {
   explicit DropoutRate(double p)
       : threshold(static_cast<uint32_t>(p * 4294967296.0)), scale(static_cast<float>(1 / (1 - p))) {}
   explicit operator bool() const { return threshold != 0; }
-  bool keeps(DropoutRow row, uint32_t column) const {
-    return dropout_hash<uint32_t>(column, row.low, row.high) >= threshold;
-  }
+  bool keeps(DropoutRow row, uint32_t column) const { return dropout_hash(row, column) >= threshold; }
   uint32_t threshold = 0;
   float scale = 1;
 };

@@ -1,0 +1,141 @@
+// Times the kernels of the CPU engine alone: bench_kernels [threads] [filter]. One line a case: the best and the median of
+// repeated runs, and the median by the clock that stands still while others have the core (only then threads that wait
+// count too); GFLOP/s or GB/s. Compare with bench_peaks, run in the same minute.
+#include <fmt/format.h>
+#include <time.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <new>
+#include <string>
+#include <vector>
+
+#include "nn/kernel/bf16.h"
+#include "nn/kernel/kernels.h"
+#include "nn/kernel/pool.h"
+
+namespace textmill::nn::kernel {
+namespace {
+
+double now(clockid_t clock) {
+  timespec t;
+  clock_gettime(clock, &t);
+  return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
+}
+
+/// Memory that lives to the end of the program, filled with numbers around 0.
+std::byte* memory(Type type, int64_t count) {
+  auto* p = static_cast<std::byte*>(::operator new(count* bytes_of(type) + 64, std::align_val_t(64)));
+  for (int64_t i = 0; i < count; i++) {
+    float x = static_cast<float>(mix64(i) >> 40) * 0x1p-23f - 1;
+    if (type == Type::f32) {
+      std::memcpy(p + 4 * i, &x, 4);
+    } else {
+      bf16 narrowed = to_bf16(x);
+      std::memcpy(p + 2 * i, &narrowed, 2);
+    }
+  }
+  return p;
+}
+
+class Bench {
+ public:
+  Bench(int threads, std::string filter)
+      : pool(threads), kernels(kernel::kernels(choose_path())), filter_(std::move(filter)) {}
+
+  /// `work` in units of 1e9 (operations or bytes) a run.
+  void time(const std::string& name, double work, const std::function<void()>& body) {
+    if (name.find(filter_) == std::string::npos) return;
+    body();
+    std::vector<double> seconds, busy;
+    for (double end = now(CLOCK_MONOTONIC) + 0.2; now(CLOCK_MONOTONIC) < end || seconds.size() < 5;) {
+      double start = now(CLOCK_MONOTONIC), start_busy = now(CLOCK_PROCESS_CPUTIME_ID);
+      body();
+      seconds.push_back(now(CLOCK_MONOTONIC) - start);
+      busy.push_back(now(CLOCK_PROCESS_CPUTIME_ID) - start_busy);
+    }
+    std::sort(seconds.begin(), seconds.end());
+    std::sort(busy.begin(), busy.end());
+    double median = seconds[seconds.size() / 2];
+    fmt::print("{:44} best {:6.1f}  median {:6.1f}  cpu {:6.1f} G/s {:9.1f} us\n", name,
+               work / seconds.front(), work / median, work / busy[busy.size() / 2], median * 1e6);
+    std::fflush(stdout);
+  }
+
+  Pool pool;
+  const Kernels& kernels;
+
+ private:
+  std::string filter_;
+};
+
+const char* name(Type type) { return type == Type::f32 ? "f32" : "bf16"; }
+
+void products(Bench& bench, Type type, int rows, int in, int out) {
+  std::string label = fmt::format("{} {}x{}x{}", name(type), rows, in, out);
+  double work = 2e-9 * rows * in * out;
+  auto* w = reinterpret_cast<float*>(memory(Type::f32, int64_t{in} * out));
+  // As many copies of the weights as a model has layers, so that they come from where they would come.
+  int copies = 1 + static_cast<int>((24 << 20) / (int64_t{in} * out * bytes_of(type)));
+  size_t bytes = packed_bytes(bench.kernels, type, in, out),
+         bytes_back = packed_bytes(bench.kernels, type, out, in);
+  std::byte *packed = memory(Type::f32, copies * bytes / 4),
+            *packed_back = memory(Type::f32, copies * bytes_back / 4);
+  for (int i = 0; i < copies; i++) {
+    pack_transposed(bench.pool, bench.kernels, type, w, out, in, packed + i * bytes);
+    pack(bench.pool, bench.kernels, type, w, out, in, packed_back + i * bytes_back);
+  }
+  std::byte *x = memory(type, int64_t{rows} * in), *y = memory(type, int64_t{rows} * out);
+  std::byte *slope = memory(type, int64_t{rows} * out), *residual = memory(type, int64_t{rows} * out);
+  std::byte *dy = memory(type, int64_t{rows} * out), *dx = memory(type, int64_t{rows} * in);
+  auto* bias = reinterpret_cast<float*>(memory(Type::f32, out));
+  int turn = 0;
+  Product forward{
+      .type = type, .out_type = type, .rows = rows, .cols = out, .term_count = 1, .bias = bias, .out = y};
+  auto run = [&](Product product, std::byte* b, size_t size, std::byte* a, int depth) {
+    product.terms[0] = {a, b + size * (turn++ % copies), depth};
+    multiply(bench.pool, bench.kernels, {&product, 1});
+  };
+  bench.time("forward " + label, work, [&] { run(forward, packed, bytes, x, in); });
+  Product activated = forward;
+  activated.activation = Activation::gelu;
+  bench.time("forward gelu " + label, work, [&] { run(activated, packed, bytes, x, in); });
+  activated.slope = slope;
+  bench.time("forward gelu slope " + label, work, [&] { run(activated, packed, bytes, x, in); });
+  Product added = forward;
+  added.residual = residual;
+  bench.time("forward residual " + label, work, [&] { run(added, packed, bytes, x, in); });
+  Product back{.type = type, .out_type = type, .rows = rows, .cols = in, .term_count = 1, .out = dx};
+  bench.time("input gradient " + label, work, [&] { run(back, packed_back, bytes_back, dy, out); });
+  auto *dw = reinterpret_cast<float*>(memory(Type::f32, int64_t{in} * out)),
+       *db = reinterpret_cast<float*>(memory(Type::f32, out));
+  WeightGradient gradient{dy, x, out, in, dw, db, false};
+  std::byte* scratch =
+      memory(Type::f32, weight_gradient_bytes(bench.kernels, type, rows, {&gradient, 1}) / 4);
+  bench.time("weight gradient " + label, work, [&] {
+    weight_gradients(bench.pool, bench.kernels, type, rows, {&gradient, 1}, scratch);
+  });
+  bench.time("pack " + label, 4e-9 * in * out, [&] {
+    pack_transposed(bench.pool, bench.kernels, type, w, out, in, packed);
+    pack(bench.pool, bench.kernels, type, w, out, in, packed_back);
+  });
+}
+
+}  // namespace
+}  // namespace textmill::nn::kernel
+
+int main(int argc, char** argv) {
+  using namespace textmill::nn::kernel;
+  Bench bench(argc > 1 ? std::atoi(argv[1]) : 2, argc > 2 ? argv[2] : "");
+  fmt::print("path {}, {} threads\n", name(bench.kernels.path), bench.pool.threads());
+  for (Type type : {Type::bf16, Type::f32}) {
+    for (auto [in, out] : {std::pair{384, 384}, {384, 1536}, {1536, 384}})
+      products(bench, type, 1700, in, out);
+    for (int rows : {16, 128, 512}) {
+      for (auto [in, out] : {std::pair{768, 768}, {768, 3072}, {3072, 768}})
+        products(bench, type, rows, in, out);
+    }
+  }
+}

@@ -1,0 +1,54 @@
+#pragma once
+
+#include <cstddef>
+
+#include "nn/kernel/cpu_features.h"
+#include "nn/kernel/product.h"
+
+namespace textmill::nn::kernel {
+
+// The table of one instruction set: the parts of kernels that one task runs, over some of the rows or panels. The
+// functions that split the work into tasks (multiply() and its like) are written once, in product.cc and its like.
+
+/// dyᵀ · x over packed rows.
+struct PackedGradient {
+  const std::byte *dy, *x;  // panels of `out` and of `in` columns, `words` deep
+  int words;
+  int out, in;
+  float* dw;
+  bool accumulate;
+};
+
+/// How many words of depth a weight gradient sums in registers before it adds to memory: packed panels of that depth
+/// stay in a core's second-level cache.
+constexpr int kGradientWords = 1024;
+
+struct ProductKernels {
+  void (*multiply)(const Product&, int first_row, int rows, int first_panel, int panels);
+  void (*pack_transposed)(const float* w, int rows, int cols, int panel, std::byte* packed);
+  void (*pack_weight)(const float* w, int rows, int cols, int first_row, int count, std::byte* packed);
+  void (*pack_activations)(const void* x, int rows, int cols, int first_row, int count, std::byte* packed,
+                           float* column_sums);
+  void (*weight_gradient)(const PackedGradient&, int panel_out, int first_panel_in, int panels_in);
+};
+
+/// All that works on activations of one type.
+struct TypedKernels {
+  ProductKernels product;
+};
+
+struct Kernels {
+  Path path;
+  int tile_rows;  // of a product
+  int panel;      // columns of a tile, and of a packed panel
+  TypedKernels f32, bf16;
+
+  const TypedKernels& of(Type type) const { return type == Type::f32 ? f32 : bf16; }
+};
+
+/// The table of a path that this machine supports.
+const Kernels& kernels(Path path);
+
+extern const Kernels kAvx512Kernels, kAvx2Kernels, kPortableKernels;  // in path_*.cc
+
+}  // namespace textmill::nn::kernel

@@ -1,0 +1,22 @@
+#pragma once
+
+#include "nn/kernel/kernels.h"
+#include "nn/kernel/product_impl.h"
+
+namespace textmill::nn::kernel {
+
+template <class S, class T>
+constexpr TypedKernels typed_kernels() {
+  return {.product = ProductOf<S, T>::kTable};
+}
+
+template <class S>
+constexpr Kernels kernels_of(Path path) {
+  return {.path = path,
+          .tile_rows = S::tile_rows,
+          .panel = S::tile_vectors * S::width,
+          .f32 = typed_kernels<S, float>(),
+          .bf16 = typed_kernels<S, bf16>()};
+}
+
+}  // namespace textmill::nn::kernel

@@ -1,0 +1,28 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "nn/kernel/dropout.h"
+
+namespace textmill::nn::kernel {
+
+/// Of activations, and of the packed weights they meet. Sums are always f32.
+enum class Type : uint8_t { f32, bf16 };
+
+inline size_t bytes_of(Type type) { return type == Type::f32 ? 4 : 2; }
+
+enum class Activation : uint8_t { none, gelu, gelu_tanh, relu, silu, tanh };
+
+/// Dropout of a tensor: the mask follows from these, see dropout.h.
+struct Dropout {
+  DropoutRate rate;
+  uint64_t seed = 0;
+  uint32_t site = 0;
+  const uint64_t* keys = nullptr;  // of each row
+
+  explicit operator bool() const { return static_cast<bool>(rate); }
+  DropoutRow row(int row) const { return dropout_row(seed, site, keys[row]); }
+};
+
+}  // namespace textmill::nn::kernel
