@@ -29,7 +29,7 @@ double now(clockid_t clock) {
 std::byte* memory(Type type, int64_t count) {
   auto* p = static_cast<std::byte*>(::operator new(count* bytes_of(type) + 64, std::align_val_t(64)));
   for (int64_t i = 0; i < count; i++) {
-    float x = static_cast<float>(mix64(i) >> 40) * 0x1p-23f - 1;
+    float x = static_cast<float>(nn::mix64(i) >> 40) * 0x1p-23f - 1;
     if (type == Type::f32) {
       std::memcpy(p + 4 * i, &x, 4);
     } else {

@@ -120,10 +120,10 @@ inline void with_activation(Activation activation, const Body& body) {
 /// The factors of dropout for the elements from `column` on, 0 or 1 / (1 - p), from dropout_hash() of each.
 template <class S>
 [[gnu::always_inline]] inline typename S::F dropout_factors(DropoutRate rate, DropoutRow row, int column) {
-  auto x = S::count_up() + (row.low + static_cast<uint32_t>(column));
+  constexpr uint32_t kSpread = 0x9e3779b9u;
+  auto x = S::count_up() * kSpread + (static_cast<uint32_t>(column) * kSpread + row.a);
   x = (x ^ x >> 16) * 0x7feb352du;
-  x ^= row.high;
-  x = (x ^ x >> 15) * 0x846ca68bu;
+  x = (x ^ row.b ^ x >> 15) * 0x846ca68bu;
   x ^= x >> 16;
   return x >= rate.threshold ? S::set(rate.scale) : typename S::F{};
 }

@@ -68,9 +68,7 @@ class Case {
     double x = sum(row, col) * product.scale + (product.bias ? bias_.at(0, col) : 0);
     x = naive_activation(product.activation, x, slope);
     if (product.factor) x *= factor_.at(row, col);
-    if (product.dropout) {
-      x *= product.dropout.rate.keeps(product.dropout.row(row), col) ? product.dropout.rate.scale : 0;
-    }
+    if (product.dropout) { x *= product.dropout.rate.factor(product.dropout.row(row), col); }
     return x + (product.residual ? residual_.at(row, col) : 0);
   }
 

@@ -3,7 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "nn/kernel/dropout.h"
+#include "nn/dropout.h"
 
 namespace textmill::nn::kernel {
 
@@ -14,7 +14,19 @@ inline size_t bytes_of(Type type) { return type == Type::f32 ? 4 : 2; }
 
 enum class Activation : uint8_t { none, gelu, gelu_tanh, relu, silu, tanh };
 
-/// Dropout of a tensor: the mask follows from these, see dropout.h.
+/// An element is kept if its hash is at least `threshold`; what is kept is multiplied by `scale` = 1 / (1 - p).
+struct DropoutRate {
+  DropoutRate() = default;
+  explicit DropoutRate(double p) : threshold(dropout_threshold(p)), scale(static_cast<float>(1 / (1 - p))) {}
+  explicit operator bool() const { return threshold != 0; }
+  float factor(DropoutRow row, uint32_t column) const {
+    return dropout_hash(row, column) < threshold ? 0 : scale;
+  }
+  uint32_t threshold = 0;
+  float scale = 1;
+};
+
+/// Dropout of a tensor: the mask follows from these, see nn/dropout.h.
 struct Dropout {
   DropoutRate rate;
   uint64_t seed = 0;
