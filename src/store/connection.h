@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/files.h"
+#include "base/time.h"
 
 struct sqlite3;
 struct sqlite3_stmt;
@@ -38,6 +39,9 @@ class Rows {
   int64_t integer(int column) const;
   double real(int column) const;
   std::string_view text(int column) const;  // text or blob
+  std::string string(int column) const { return std::string(text(column)); }
+  /// Times are stored as microseconds since 1970.
+  base::WallTime time(int column) const { return base::WallTime(std::chrono::microseconds(integer(column))); }
   std::optional<int64_t> optional_integer(int column) const {
     return is_null(column) ? std::nullopt : std::optional(integer(column));
   }
@@ -53,6 +57,8 @@ class Rows {
   void bind_any(int index, const T& value) {
     if constexpr (std::is_integral_v<T> || std::is_enum_v<T>)
       bind(index, static_cast<int64_t>(value));
+    else if constexpr (std::is_same_v<T, base::WallTime>)
+      bind(index, int64_t{value.time_since_epoch().count()});
     else if constexpr (requires { value.has_value(); })
       value ? bind_any(index, *value) : bind(index, nullptr);
     else if constexpr (std::is_same_v<T, Bytes> || std::is_same_v<T, double> ||
