@@ -1,0 +1,116 @@
+#include "http/detail/spool.h"
+
+#include <fcntl.h>
+#include <openssl/evp.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+
+#include "base/error.h"
+
+namespace textmill::http::detail {
+namespace {
+
+const EVP_MD* algorithm(Digest digest) {
+  switch (digest) {
+    case Digest::md5: return EVP_md5();
+    case Digest::sha1: return EVP_sha1();
+    case Digest::sha256: return EVP_sha256();
+  }
+  return nullptr;
+}
+
+/// A file without a name: it cannot outlive the process.
+int open_staging_file(const base::Path& folder) {
+  int fd = ::open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+  if (fd < 0) throw base::system_error("cannot make a staging file in " + folder.string(), errno);
+  return fd;
+}
+
+void write_all(int fd, std::string_view bytes) {
+  while (!bytes.empty()) {
+    ssize_t n = ::write(fd, bytes.data(), bytes.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) throw base::system_error("cannot write a staging file", errno);
+    bytes.remove_prefix(static_cast<size_t>(n));
+  }
+}
+
+}  // namespace
+
+struct Spool::Hashing {
+  explicit Hashing(Digest which) : digest(which), context(EVP_MD_CTX_new(), EVP_MD_CTX_free) {
+    TEXTMILL_CHECK(EVP_DigestInit_ex(context.get(), algorithm(which), nullptr) == 1);
+  }
+  Digest digest;
+  std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context;
+};
+
+/// The share of one body in the memory that all bodies hold.
+struct Spool::Charge {
+  std::shared_ptr<std::atomic<int64_t>> used;
+  int64_t bytes = 0;
+
+  void add(int64_t more) { *used += more, bytes += more; }
+  ~Charge() { *used -= bytes; }
+};
+
+Spool::Spool(const BodyRules& rules, const SpoolLimits& limits,
+             std::shared_ptr<std::atomic<int64_t>> memory_used)
+    : limits_(limits), charge_(std::make_shared<Charge>(Charge{std::move(memory_used)})) {
+  for (Digest digest : rules.digests) hashing_.emplace_back(digest);
+}
+
+Spool::~Spool() = default;
+
+void Spool::account(size_t more) {
+  size_ += more;
+  charge_->add(static_cast<int64_t>(more));
+}
+
+bool Spool::full() const {
+  if (in_file_) return pending_.size() >= kBlock;
+  bool crowded = *charge_->used > static_cast<int64_t>(limits_.memory_total);
+  return pending_.size() > (crowded ? std::min(limits_.memory, kBlock) : limits_.memory);
+}
+
+std::string Spool::take_block() {
+  in_file_ = true;
+  charge_->add(-static_cast<int64_t>(pending_.size()));
+  return std::exchange(pending_, {});
+}
+
+void Spool::hash(std::string_view block) {
+  for (auto& hashing : hashing_)
+    TEXTMILL_CHECK(EVP_DigestUpdate(hashing.context.get(), block.data(), block.size()) == 1);
+}
+
+void Spool::write(std::string_view block) {
+  if (!file_) file_ = std::make_shared<OpenFile>(open_staging_file(limits_.folder));
+  write_all(file_->fd(), block);
+}
+
+Body Spool::finish() {
+  hash(pending_);
+  Body body;
+  body.size_ = size_;
+  if (in_file_) {
+    write(take_block());
+    body.file_ = file_;
+  } else {
+    body.text_ = std::move(pending_);
+    body.charge_ = std::move(charge_);
+  }
+  for (auto& hashing : hashing_) {
+    std::string raw(EVP_MAX_MD_SIZE, '\0');
+    unsigned size = 0;
+    TEXTMILL_CHECK(
+        EVP_DigestFinal_ex(hashing.context.get(), reinterpret_cast<unsigned char*>(raw.data()), &size) == 1);
+    raw.resize(size);
+    body.digests_.emplace(hashing.digest, std::move(raw));
+  }
+  return body;
+}
+
+}  // namespace textmill::http::detail
