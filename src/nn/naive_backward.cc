@@ -1,7 +1,7 @@
 #include <cmath>
 
 #include "nn/activation.h"
-#include "nn/dropout.h"
+#include "nn/kernel/dropout.h"
 #include "nn/naive_ops.h"
 
 namespace textmill::nn {
@@ -138,15 +138,14 @@ template <class Real>
 void dropout(const Gradients<Real>& to, const Real* dy) {
   const auto& [frame, step] = to;
   double p = step.op.template as<DropoutSpec>().p;
-  uint32_t threshold = dropout_threshold(p);
+  kernel::DropoutRate rate(p);
   const Rows& rows = frame.rows(step.op.outputs[0]);
   int cols = frame.cols(step.op.outputs[0]);
   for (int r = 0; r < rows.count; r++) {
-    DropoutRow state = dropout_row(frame.batch.seed, step.op.site, rows.key[r]);
+    kernel::DropoutRow state = kernel::dropout_row(frame.batch.seed, step.op.site, rows.key[r]);
     for (int c = 0; c < cols; c++) {
       size_t i = size_t(r) * cols + c;
-      bool dropped = dropout_hash(state, c) < threshold;
-      to.put(0, i, dropped ? 0 : static_cast<Real>(dy[i] / (1 - p)));
+      to.put(0, i, rate.keeps(state, c) ? static_cast<Real>(dy[i] / (1 - p)) : 0);
     }
   }
 }

@@ -1,7 +1,7 @@
 #include <cmath>
 
 #include "nn/activation.h"
-#include "nn/dropout.h"
+#include "nn/kernel/dropout.h"
 #include "nn/naive_ops.h"
 
 namespace textmill::nn {
@@ -129,16 +129,15 @@ void add(const Op& op, NaiveFrame<Real>& frame) {
 template <class Real>
 void dropout(const Op& op, NaiveFrame<Real>& frame) {
   double p = op.as<DropoutSpec>().p;
-  uint32_t threshold = dropout_threshold(p);
+  kernel::DropoutRate rate(p);
   const Rows& rows = frame.rows(op.outputs[0]);
   int cols = frame.cols(op.outputs[0]);
   for (int r = 0; r < rows.count; r++) {
-    DropoutRow state = dropout_row(frame.batch.seed, op.site, rows.key[r]);
+    kernel::DropoutRow state = kernel::dropout_row(frame.batch.seed, op.site, rows.key[r]);
     for (int c = 0; c < cols; c++) {
       size_t i = size_t(r) * cols + c;
-      bool dropped = dropout_hash(state, c) < threshold;
       frame.tensor(op.outputs[0])[i] =
-          dropped ? 0 : static_cast<Real>(frame.tensor(op.inputs[0])[i] / (1 - p));
+          rate.keeps(state, c) ? static_cast<Real>(frame.tensor(op.inputs[0])[i] / (1 - p)) : 0;
     }
   }
 }

@@ -212,7 +212,7 @@ Tensor Recorder::rotary(Tensor x, const RotarySpec& spec) {
 
 Memory Recorder::remember(Tensor key, Tensor value, int slot) {
   same_shape(Kind::remember, key, value);
-  if (!options_.cached) return {.key = key, .value = value, .cols = cols(key)};
+  if (!options_.cached) return {.key = key, .value = value};
   Tensor token =
       make({.kind = Kind::remember, .inputs = {key.id, value.id}, .spec = CacheSpec{slot}}, space_of(key), 0);
   return {.token = token, .slot = slot, .cols = cols(key)};
@@ -224,13 +224,13 @@ Memory Recorder::recall(int slot, int cols) {
 }
 
 Tensor Recorder::attend(Tensor query, const Memory& memory, AttendSpec spec) {
-  int dim = spec.head_dim;
-  if (dim <= 0 || cols(query) % dim || memory.cols % dim) {
+  int dim = spec.head_dim, key_cols = memory.key ? cols(memory.key) : memory.cols;
+  if (dim <= 0 || cols(query) % dim || key_cols % dim) {
     fail(Kind::attend,
-         fmt::format("queries of {} and keys of {} columns, heads of {}", cols(query), memory.cols, dim));
+         fmt::format("queries of {} and keys of {} columns, heads of {}", cols(query), key_cols, dim));
   }
   spec.heads = cols(query) / dim;
-  spec.kv_heads = memory.cols / dim;
+  spec.kv_heads = key_cols / dim;
   if (spec.kv_heads == 0 || spec.heads % spec.kv_heads) {
     fail(Kind::attend, fmt::format("{} heads over {} key heads", spec.heads, spec.kv_heads));
   }

@@ -37,7 +37,7 @@ struct Memory {
   Tensor key, value;  // without a cache
   Tensor token;       // with a cache: orders `attend` after the `remember` of this batch's rows
   int slot = -1;
-  int cols = 0;  // columns of a key
+  int cols = 0;  // of a key in the slot
 };
 
 // ---- operations

@@ -37,8 +37,18 @@ Weight Weight::vector(int64_t size) {
   return weight;
 }
 
+const char* name(Dtype dtype) {
+  switch (dtype) {
+    case Dtype::f32: return "F32";
+    case Dtype::f16: return "F16";
+    case Dtype::bf16: return "BF16";
+  }
+  return "";
+}
+
 std::vector<int64_t> Weight::shape() const {
-  return is_vector ? std::vector<int64_t>{cols} : std::vector<int64_t>{rows, cols};
+  if (is_vector) return {cols * share.count};
+  return {rows * share.count, cols};
 }
 
 void Weight::borrow(Dtype dtype, std::span<const std::byte> bytes) {

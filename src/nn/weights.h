@@ -12,6 +12,14 @@ namespace textmill::nn {
 /// How the numbers of a stored tensor are written (little endian).
 enum class Dtype : uint8_t { f32, f16, bf16 };
 size_t bytes_of(Dtype dtype);
+const char* name(Dtype dtype);  // as safetensors writes it: "F32"
+
+/// Where a checkpoint keeps several weights in one tensor, this one's share: of the tensor's rows (a vector's elements),
+/// in blocks of `block`, every `count`-th block from the `index`-th on. GPT-NeoX's query, key and value lie so.
+struct Share {
+  int index = 0, count = 1;
+  int64_t block = 0;
+};
 
 /// A parameter: `rows` x `cols` numbers, row-major, under the name that its checkpoint gives it. A product
 /// computes x · Wᵀ, so a linear layer's weight is [out, in]; a bias, a norm's scale or a gate is a vector [1,
@@ -33,7 +41,7 @@ class Weight {
 
   explicit operator bool() const { return rows > 0; }
   int64_t count() const { return rows * cols; }
-  std::vector<int64_t> shape() const;  // as the checkpoint writes it: one dimension for a vector
+  std::vector<int64_t> shape() const;  // of the checkpoint's tensor: one dimension for a vector
 
   bool has_values() const { return !bytes_.empty(); }
   Dtype dtype() const { return dtype_; }
@@ -53,6 +61,7 @@ class Weight {
   std::string name;
   int64_t rows = 0, cols = 0;
   bool is_vector = false;
+  Share share;
   bool trainable = true;  // set before planning: frozen weights get no gradient and save nothing
 
  private:
@@ -102,8 +111,9 @@ class Fields {
   void operator()(const std::string& name, Norm& norm) const;
   template <class Part>
   void operator()(const std::string& name, Part& part) const {
-    part.fields(Fields(*list_, join(name)));
+    part.fields(at(name));
   }
+  Fields at(const std::string& name) const { return Fields(*list_, join(name)); }
 
  private:
   std::string join(const std::string& name) const;

@@ -1,0 +1,143 @@
+#include "models/checkpoint.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <map>
+#include <numbers>
+
+#include "base/error.h"
+#include "nn/kernel/dropout.h"
+
+namespace textmill::models {
+namespace {
+
+const nn::StoredTensor* find(const nn::Safetensors& checkpoint, const std::string& name,
+                             const std::string& prefix) {
+  std::vector<std::string> names{name};
+  if (!prefix.empty() && name.starts_with(prefix + ".")) names.push_back(name.substr(prefix.size() + 1));
+  for (size_t i = 0, own = names.size(); i < own; i++) {
+    for (auto [now, before] :
+         {std::pair{"LayerNorm.weight", "LayerNorm.gamma"}, {"LayerNorm.bias", "LayerNorm.beta"}}) {
+      if (!names[i].ends_with(now)) continue;
+      names.push_back(names[i].substr(0, names[i].size() - std::strlen(now)) + before);
+    }
+  }
+  for (const std::string& candidate : names) {
+    if (auto* tensor = checkpoint.find(candidate)) return tensor;
+  }
+  return nullptr;
+}
+
+/// Rows of a share in the tensor that it is part of: calls copy(row of the share, row of the tensor). A vector's
+/// elements are its rows.
+template <class Copy>
+void for_rows(const nn::Weight& weight, Copy copy) {
+  const nn::Share& share = weight.share;
+  int64_t rows = weight.is_vector ? weight.cols : weight.rows;
+  int64_t block = share.count > 1 ? share.block : rows;
+  for (int64_t row = 0; row < rows; row++)
+    copy(row, (row / block * share.count + share.index) * block + row % block);
+}
+
+int64_t row_size(const nn::Weight& weight) { return weight.is_vector ? 1 : weight.cols; }
+
+void take(nn::Weight& weight, const nn::StoredTensor& tensor, nn::Dtype dtype) {
+  if (weight.share.count == 1) return weight.borrow(dtype, tensor.bytes);
+  nn::Weight whole(weight.shape()[0], row_size(weight));
+  whole.name = weight.name;
+  whole.borrow(dtype, tensor.bytes);
+  std::span<float> values = weight.own();
+  for_rows(weight, [&](int64_t row, int64_t from) { whole.read(from, 1, &values[row * row_size(weight)]); });
+}
+
+uint64_t hash(const std::string& name, uint64_t seed) {
+  uint64_t state = nn::kernel::mix64(seed + 1);
+  for (unsigned char c : name) state = nn::kernel::mix64(state * 257 + c + 1);
+  return state;
+}
+
+/// Box and Muller's normal deviates, drawn again beyond 2 deviations.
+double normal(uint64_t state, uint64_t index) {
+  for (uint64_t attempt = 0;; attempt++) {
+    uint64_t bits = nn::kernel::mix64(state ^ nn::kernel::mix64(index * 64 + attempt + 1));
+    double radius = std::sqrt(-2 * std::log((static_cast<double>(bits >> 32) + 1) * 0x1p-32));
+    double value = radius * std::cos(2 * std::numbers::pi * static_cast<double>(bits & 0xffffffff) * 0x1p-32);
+    if (std::abs(value) <= 2) return value;
+  }
+}
+
+}  // namespace
+
+std::vector<nn::Weight*> load(std::span<nn::Weight* const> weights, const nn::Safetensors& checkpoint,
+                              const std::string& prefix) {
+  std::vector<nn::Weight*> missing;
+  for (nn::Weight* weight : weights) {
+    const nn::StoredTensor* tensor = find(checkpoint, weight->name, prefix);
+    if (!tensor) {
+      missing.push_back(weight);
+      continue;
+    }
+    std::string where = checkpoint.path().string() + ": " + weight->name;
+    if (tensor->shape != weight->shape()) {
+      throw base::Error(base::Kind::invalid,
+                        fmt::format("{} has the shape [{}], expected [{}]", where,
+                                    fmt::join(tensor->shape, ", "), fmt::join(weight->shape(), ", ")));
+    }
+    take(*weight, *tensor, tensor->weight_dtype(where));
+  }
+  return missing;
+}
+
+void require(std::span<nn::Weight* const> missing, const nn::Safetensors& checkpoint) {
+  if (missing.empty()) return;
+  std::vector<std::string> names;
+  for (const nn::Weight* weight : missing) names.push_back(weight->name);
+  constexpr size_t kShown = 5;
+  std::string more = names.size() > kShown ? fmt::format(" and {} more", names.size() - kShown) : "";
+  names.resize(std::min(names.size(), kShown));
+  throw base::Error(base::Kind::invalid, fmt::format("{}: no tensor {}{}", checkpoint.path().string(),
+                                                     fmt::join(names, ", "), more));
+}
+
+void initialize(std::span<nn::Weight* const> weights, double deviation, uint64_t seed) {
+  for (nn::Weight* weight : weights) {
+    std::span<float> values = weight->own();
+    uint64_t state = hash(weight->name, seed);
+    for (size_t i = 0; i < values.size(); i++) {
+      values[i] = weight->is_vector ? 0 : static_cast<float>(deviation * normal(state, i));
+    }
+  }
+}
+
+void save(std::span<nn::Weight* const> weights, const base::Path& path) {
+  std::map<std::string, std::vector<float>> joined;
+  std::vector<nn::TensorToWrite> tensors;
+  for (const nn::Weight* weight : weights) {
+    if (weight->share.count == 1) {
+      tensors.push_back({weight->name, nn::name(weight->dtype()), weight->shape(), weight->bytes()});
+      continue;
+    }
+    auto [found, first] = joined.try_emplace(weight->name, weight->count() * weight->share.count);
+    if (first)
+      tensors.push_back({weight->name, "F32", weight->shape(), std::as_bytes(std::span(found->second))});
+    std::vector<float> own(weight->count());
+    weight->read(0, weight->rows, own.data());
+    int64_t size = row_size(*weight);
+    for_rows(*weight, [&](int64_t row, int64_t to) {
+      std::copy_n(own.begin() + row * size, size, found->second.begin() + to * size);
+    });
+  }
+  nn::write_safetensors(path, std::move(tensors));
+}
+
+int64_t count_parameters(std::span<nn::Weight* const> weights) {
+  int64_t count = 0;
+  for (const nn::Weight* weight : weights) count += weight->count();
+  return count;
+}
+
+}  // namespace textmill::models
