@@ -1,7 +1,10 @@
 #include "base/hash.h"
 
 #include <nmmintrin.h>
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
+#include <openssl/hmac.h>
+#include <openssl/sha.h>
 
 #include <cstring>
 
@@ -32,10 +35,36 @@ std::array<uint8_t, 32> Sha256::digest() {
 
 std::string Sha256::hex_digest() { return hex(digest()); }
 
-std::string sha256_hex(std::string_view bytes) {
-  Sha256 sum;
-  sum.update(bytes);
-  return sum.hex_digest();
+std::array<uint8_t, 32> sha256(std::string_view bytes) {
+  std::array<uint8_t, 32> out;
+  ::SHA256(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size(), out.data());
+  return out;
+}
+
+std::string sha256_hex(std::string_view bytes) { return hex(sha256(bytes)); }
+
+namespace {
+
+template <size_t size>
+std::array<uint8_t, size> hmac(const EVP_MD* hash, std::string_view key, std::string_view text) {
+  std::array<uint8_t, size> out;
+  TEXTMILL_CHECK(::HMAC(hash, key.data(), static_cast<int>(key.size()), reinterpret_cast<const uint8_t*>(text.data()),
+                        text.size(), out.data(), nullptr));
+  return out;
+}
+
+}  // namespace
+
+std::array<uint8_t, 32> hmac_sha256(std::string_view key, std::string_view text) {
+  return hmac<32>(EVP_sha256(), key, text);
+}
+
+std::array<uint8_t, 20> hmac_sha1(std::string_view key, std::string_view text) {
+  return hmac<20>(EVP_sha1(), key, text);
+}
+
+bool equal_in_constant_time(std::string_view a, std::string_view b) {
+  return a.size() == b.size() && CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
 }
 
 std::string sha256_file(const Path& path) {

@@ -27,8 +27,13 @@ class Sha256 {
   std::unique_ptr<State> state_;
 };
 
+std::array<uint8_t, 32> sha256(std::string_view bytes);
 std::string sha256_hex(std::string_view bytes);
 std::string sha256_file(const Path& path);
+
+/// RFC 2104.
+std::array<uint8_t, 32> hmac_sha256(std::string_view key, std::string_view text);
+std::array<uint8_t, 20> hmac_sha1(std::string_view key, std::string_view text);
 
 /// CRC-32C (Castagnoli, RFC 3720), with the instruction of SSE 4.2 where the CPU has it.
 /// crc32c(b, crc32c(a)) is the sum of a followed by b.
@@ -36,5 +41,8 @@ uint32_t crc32c(std::span<const std::byte> bytes, uint32_t before = 0);
 
 /// Lower-case hexadecimal.
 std::string hex(std::span<const uint8_t> bytes);
+
+/// Equality in a time that depends on the lengths only.
+bool equal_in_constant_time(std::string_view a, std::string_view b);
 
 }  // namespace textmill::base
