@@ -4,6 +4,7 @@
 
 #include "nn/kernel/cpu_features.h"
 #include "nn/kernel/product.h"
+#include "nn/kernel/rows.h"
 
 namespace textmill::nn::kernel {
 
@@ -32,9 +33,35 @@ struct ProductKernels {
   void (*weight_gradient)(const PackedGradient&, int panel_out, int first_panel_in, int panels_in);
 };
 
+/// Of rows.h, on rows [first, first + rows) or columns [first, first + count).
+struct RowKernels {
+  void (*mix)(const Mix&, int first, int rows);
+  double (*dot)(const void* x, const void* y, const int32_t* mask, int cols, int first, int rows);
+  void (*norm)(const Norm&, int first, int rows);
+  void (*norm_backward)(const NormBackward&, int first, int rows, float* sums);
+  void (*activate)(const Activate&, int first, int rows);
+  void (*activate_backward)(const ActivateBackward&, int first, int rows);
+  void (*embed)(const Embed&, int first, int rows);
+  void (*embed_backward)(const Embed&, const void* dy, int first, int count);
+  void (*scatter)(const void* y, const int32_t* index, int rows, int cols, void* x, int first, int count);
+  void (*mean)(const void* x, int cols, int first, int end, void* y);
+  void (*mean_backward)(const void* dy, int cols, int first, int end, void* dx, bool accumulate);
+  void (*cross_entropy)(const CrossEntropy&, int first, int rows);
+  void (*cross_entropy_backward)(const CrossEntropy&, void* d_logits, bool accumulate, int first, int rows);
+  void (*widen)(const void* x, float* y, int count);
+  void (*narrow)(const float* x, void* y, int count);
+};
+
+/// On f32, whatever the type of the activations.
+struct OptimizerKernels {
+  void (*adamw)(const AdamWStep&, float* values, float* gradient, float* m, float* v, int64_t count);
+  double (*squares)(const float* x, int64_t count);  // Σ x²
+};
+
 /// All that works on activations of one type.
 struct TypedKernels {
   ProductKernels product;
+  RowKernels rows;
 };
 
 struct Kernels {
@@ -42,6 +69,7 @@ struct Kernels {
   int tile_rows;  // of a product
   int panel;      // columns of a tile, and of a packed panel
   TypedKernels f32, bf16;
+  OptimizerKernels optimizer;
 
   const TypedKernels& of(Type type) const { return type == Type::f32 ? f32 : bf16; }
 };

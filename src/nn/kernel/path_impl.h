@@ -2,12 +2,13 @@
 
 #include "nn/kernel/kernels.h"
 #include "nn/kernel/product_impl.h"
+#include "nn/kernel/rows_impl.h"
 
 namespace textmill::nn::kernel {
 
 template <class S, class T>
 constexpr TypedKernels typed_kernels() {
-  return {.product = ProductOf<S, T>::kTable};
+  return {.product = ProductOf<S, T>::kTable, .rows = RowsOf<S, T>::kTable};
 }
 
 template <class S>
@@ -16,7 +17,8 @@ constexpr Kernels kernels_of(Path path) {
           .tile_rows = S::tile_rows,
           .panel = S::tile_vectors * S::width,
           .f32 = typed_kernels<S, float>(),
-          .bf16 = typed_kernels<S, bf16>()};
+          .bf16 = typed_kernels<S, bf16>(),
+          .optimizer = OptimizerOf<S>::kTable};
 }
 
 }  // namespace textmill::nn::kernel
