@@ -1,7 +1,7 @@
 #include <cmath>
 
 #include "nn/attend.h"
-#include "nn/kernel/dropout.h"
+#include "nn/dropout.h"
 #include "nn/naive_ops.h"
 
 namespace textmill::nn {
@@ -19,7 +19,7 @@ class Attention {
         bias(frame.weight(op, 0)),
         buckets(bias ? static_cast<int>(frame.shape(op, 0).rows) : 0),
         key_cols(spec.kv_heads * spec.head_dim),
-        rate(spec.dropout) {}
+        threshold(dropout_threshold(spec.dropout)) {}
 
   void look(int row) {
     this->row = row;
@@ -62,9 +62,8 @@ class Attention {
   /// What dropout multiplies the weight of key j with: 0 or 1 / (1 - p).
   double kept(int j, int head) const {
     if (spec.dropout == 0) return 1;
-    kernel::DropoutRow state =
-        kernel::dropout_row(frame.batch.seed, op.site, queries.key[row], spec.first_head + head);
-    return rate.keeps(state, j) ? 1 / (1 - spec.dropout) : 0;
+    DropoutRow state = dropout_row(frame.batch.seed, op.site, queries.key[row], spec.first_head + head);
+    return dropout_hash(state, j) < threshold ? 0 : 1 / (1 - spec.dropout);
   }
 
   const Op& op;
@@ -73,7 +72,7 @@ class Attention {
   const Rows& queries;
   const Real* bias;
   int buckets, key_cols;
-  kernel::DropoutRate rate;
+  uint32_t threshold;
   // of the row
   int row = 0, first = 0;  // `first`: where its sequence's keys begin
   const Real *keys = nullptr, *values = nullptr;

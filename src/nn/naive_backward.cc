@@ -1,7 +1,7 @@
 #include <cmath>
 
 #include "nn/activation.h"
-#include "nn/kernel/dropout.h"
+#include "nn/dropout.h"
 #include "nn/naive_ops.h"
 
 namespace textmill::nn {
@@ -138,14 +138,14 @@ template <class Real>
 void dropout(const Gradients<Real>& to, const Real* dy) {
   const auto& [frame, step] = to;
   double p = step.op.template as<DropoutSpec>().p;
-  kernel::DropoutRate rate(p);
+  uint32_t threshold = dropout_threshold(p);
   const Rows& rows = frame.rows(step.op.outputs[0]);
   int cols = frame.cols(step.op.outputs[0]);
   for (int r = 0; r < rows.count; r++) {
-    kernel::DropoutRow state = kernel::dropout_row(frame.batch.seed, step.op.site, rows.key[r]);
+    DropoutRow state = dropout_row(frame.batch.seed, step.op.site, rows.key[r]);
     for (int c = 0; c < cols; c++) {
       size_t i = size_t(r) * cols + c;
-      to.put(0, i, rate.keeps(state, c) ? static_cast<Real>(dy[i] / (1 - p)) : 0);
+      to.put(0, i, dropout_hash(state, c) < threshold ? 0 : static_cast<Real>(dy[i] / (1 - p)));
     }
   }
 }

@@ -1,7 +1,7 @@
 #include <cmath>
 
 #include "nn/activation.h"
-#include "nn/kernel/dropout.h"
+#include "nn/dropout.h"
 #include "nn/naive_ops.h"
 
 namespace textmill::nn {
@@ -129,15 +129,15 @@ void add(const Op& op, NaiveFrame<Real>& frame) {
 template <class Real>
 void dropout(const Op& op, NaiveFrame<Real>& frame) {
   double p = op.as<DropoutSpec>().p;
-  kernel::DropoutRate rate(p);
+  uint32_t threshold = dropout_threshold(p);
   const Rows& rows = frame.rows(op.outputs[0]);
   int cols = frame.cols(op.outputs[0]);
   for (int r = 0; r < rows.count; r++) {
-    kernel::DropoutRow state = kernel::dropout_row(frame.batch.seed, op.site, rows.key[r]);
+    DropoutRow state = dropout_row(frame.batch.seed, op.site, rows.key[r]);
     for (int c = 0; c < cols; c++) {
       size_t i = size_t(r) * cols + c;
       frame.tensor(op.outputs[0])[i] =
-          rate.keeps(state, c) ? static_cast<Real>(frame.tensor(op.inputs[0])[i] / (1 - p)) : 0;
+          dropout_hash(state, c) < threshold ? 0 : static_cast<Real>(frame.tensor(op.inputs[0])[i] / (1 - p));
     }
   }
 }

@@ -4,13 +4,13 @@
 #include <span>
 #include <vector>
 
-#include "nn/kernel/dropout.h"
+#include "nn/dropout.h"
 
 namespace textmill::train {
 
 /// A number that says who `b` of `a` is: the seed of an epoch, or of a step's dropout.
 inline uint64_t derive(uint64_t a, uint64_t b) {
-  return nn::kernel::mix64(nn::kernel::mix64(a + 0x9e3779b97f4a7c15) + b);
+  return nn::mix64(nn::mix64(a + 0x9e3779b97f4a7c15) + b);
 }
 
 /// The order of the rows in an epoch (from 0): Fisher and Yates's shuffle of 0..rows-1 from the last place down, where

@@ -10,11 +10,11 @@
 
 #include "base/error.h"
 #include "models/bert.h"
-#include "models/checkpoint.h"
 #include "models/gpt_neox.h"
 #include "models/llama.h"
 #include "models/mllama.h"
 #include "models/t5.h"
+#include "nn/checkpoint.h"
 #include "nn/naive.h"
 #include "nn/safetensors.h"
 
@@ -108,7 +108,7 @@ class Comparison {
  private:
   template <class Model>
   void load(Model& model, const std::string& prefix = "") {
-    models::require(models::load(nn::fields(model), checkpoint_, prefix), checkpoint_);
+    nn::require_weights(nn::load_weights(nn::fields(model), checkpoint_, prefix), checkpoint_);
   }
 
   void classifier() {

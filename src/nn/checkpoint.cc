@@ -1,4 +1,4 @@
-#include "models/checkpoint.h"
+#include "nn/checkpoint.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -10,13 +10,12 @@
 #include <numbers>
 
 #include "base/error.h"
-#include "nn/kernel/dropout.h"
+#include "nn/dropout.h"
 
-namespace textmill::models {
+namespace textmill::nn {
 namespace {
 
-const nn::StoredTensor* find(const nn::Safetensors& checkpoint, const std::string& name,
-                             const std::string& prefix) {
+const StoredTensor* find(const Safetensors& checkpoint, const std::string& name, const std::string& prefix) {
   std::vector<std::string> names{name};
   if (!prefix.empty() && name.starts_with(prefix + ".")) names.push_back(name.substr(prefix.size() + 1));
   for (size_t i = 0, own = names.size(); i < own; i++) {
@@ -35,19 +34,19 @@ const nn::StoredTensor* find(const nn::Safetensors& checkpoint, const std::strin
 /// Rows of a share in the tensor that it is part of: calls copy(row of the share, row of the tensor). A vector's
 /// elements are its rows.
 template <class Copy>
-void for_rows(const nn::Weight& weight, Copy copy) {
-  const nn::Share& share = weight.share;
+void for_rows(const Weight& weight, Copy copy) {
+  const Share& share = weight.share;
   int64_t rows = weight.is_vector ? weight.cols : weight.rows;
   int64_t block = share.count > 1 ? share.block : rows;
   for (int64_t row = 0; row < rows; row++)
     copy(row, (row / block * share.count + share.index) * block + row % block);
 }
 
-int64_t row_size(const nn::Weight& weight) { return weight.is_vector ? 1 : weight.cols; }
+int64_t row_size(const Weight& weight) { return weight.is_vector ? 1 : weight.cols; }
 
-void take(nn::Weight& weight, const nn::StoredTensor& tensor, nn::Dtype dtype) {
+void take(Weight& weight, const StoredTensor& tensor, Dtype dtype) {
   if (weight.share.count == 1) return weight.borrow(dtype, tensor.bytes);
-  nn::Weight whole(weight.shape()[0], row_size(weight));
+  Weight whole(weight.shape()[0], row_size(weight));
   whole.name = weight.name;
   whole.borrow(dtype, tensor.bytes);
   std::span<float> values = weight.own();
@@ -55,15 +54,15 @@ void take(nn::Weight& weight, const nn::StoredTensor& tensor, nn::Dtype dtype) {
 }
 
 uint64_t hash(const std::string& name, uint64_t seed) {
-  uint64_t state = nn::kernel::mix64(seed + 1);
-  for (unsigned char c : name) state = nn::kernel::mix64(state * 257 + c + 1);
+  uint64_t state = mix64(seed + 1);
+  for (unsigned char c : name) state = mix64(state * 257 + c + 1);
   return state;
 }
 
 /// Box and Muller's normal deviates, drawn again beyond 2 deviations.
 double normal(uint64_t state, uint64_t index) {
   for (uint64_t attempt = 0;; attempt++) {
-    uint64_t bits = nn::kernel::mix64(state ^ nn::kernel::mix64(index * 64 + attempt + 1));
+    uint64_t bits = mix64(state ^ mix64(index * 64 + attempt + 1));
     double radius = std::sqrt(-2 * std::log((static_cast<double>(bits >> 32) + 1) * 0x1p-32));
     double value = radius * std::cos(2 * std::numbers::pi * static_cast<double>(bits & 0xffffffff) * 0x1p-32);
     if (std::abs(value) <= 2) return value;
@@ -72,11 +71,11 @@ double normal(uint64_t state, uint64_t index) {
 
 }  // namespace
 
-std::vector<nn::Weight*> load(std::span<nn::Weight* const> weights, const nn::Safetensors& checkpoint,
-                              const std::string& prefix) {
-  std::vector<nn::Weight*> missing;
-  for (nn::Weight* weight : weights) {
-    const nn::StoredTensor* tensor = find(checkpoint, weight->name, prefix);
+std::vector<Weight*> load_weights(std::span<Weight* const> weights, const Safetensors& checkpoint,
+                                  const std::string& prefix) {
+  std::vector<Weight*> missing;
+  for (Weight* weight : weights) {
+    const StoredTensor* tensor = find(checkpoint, weight->name, prefix);
     if (!tensor) {
       missing.push_back(weight);
       continue;
@@ -92,10 +91,10 @@ std::vector<nn::Weight*> load(std::span<nn::Weight* const> weights, const nn::Sa
   return missing;
 }
 
-void require(std::span<nn::Weight* const> missing, const nn::Safetensors& checkpoint) {
+void require_weights(std::span<Weight* const> missing, const Safetensors& checkpoint) {
   if (missing.empty()) return;
   std::vector<std::string> names;
-  for (const nn::Weight* weight : missing) names.push_back(weight->name);
+  for (const Weight* weight : missing) names.push_back(weight->name);
   constexpr size_t kShown = 5;
   std::string more = names.size() > kShown ? fmt::format(" and {} more", names.size() - kShown) : "";
   names.resize(std::min(names.size(), kShown));
@@ -103,8 +102,8 @@ void require(std::span<nn::Weight* const> missing, const nn::Safetensors& checkp
                                                      fmt::join(names, ", "), more));
 }
 
-void initialize(std::span<nn::Weight* const> weights, double deviation, uint64_t seed) {
-  for (nn::Weight* weight : weights) {
+void initialize_weights(std::span<Weight* const> weights, double deviation, uint64_t seed) {
+  for (Weight* weight : weights) {
     std::span<float> values = weight->own();
     uint64_t state = hash(weight->name, seed);
     for (size_t i = 0; i < values.size(); i++) {
@@ -113,12 +112,12 @@ void initialize(std::span<nn::Weight* const> weights, double deviation, uint64_t
   }
 }
 
-void save(std::span<nn::Weight* const> weights, const base::Path& path) {
+void save_weights(std::span<Weight* const> weights, const base::Path& path) {
   std::map<std::string, std::vector<float>> joined;
-  std::vector<nn::TensorToWrite> tensors;
-  for (const nn::Weight* weight : weights) {
+  std::vector<TensorToWrite> tensors;
+  for (const Weight* weight : weights) {
     if (weight->share.count == 1) {
-      tensors.push_back({weight->name, nn::name(weight->dtype()), weight->shape(), weight->bytes()});
+      tensors.push_back({weight->name, name(weight->dtype()), weight->shape(), weight->bytes()});
       continue;
     }
     auto [found, first] = joined.try_emplace(weight->name, weight->count() * weight->share.count);
@@ -131,13 +130,13 @@ void save(std::span<nn::Weight* const> weights, const base::Path& path) {
       std::copy_n(own.begin() + row * size, size, found->second.begin() + to * size);
     });
   }
-  nn::write_safetensors(path, std::move(tensors));
+  write_safetensors(path, std::move(tensors));
 }
 
-int64_t count_parameters(std::span<nn::Weight* const> weights) {
+int64_t count_parameters(std::span<Weight* const> weights) {
   int64_t count = 0;
-  for (const nn::Weight* weight : weights) count += weight->count();
+  for (const Weight* weight : weights) count += weight->count();
   return count;
 }
 
-}  // namespace textmill::models
+}  // namespace textmill::nn
