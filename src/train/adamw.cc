@@ -12,16 +12,14 @@ namespace {
 /// Values of a task: small enough to share out, large enough to be worth it. Fixed, for it decides the order of sums.
 constexpr int64_t kPiece = 1 << 16;
 
-double sum_of_squares(std::span<const float> values) {
-  double sum = 0;
-  for (float value : values) sum += double{value} * value;
-  return sum;
-}
-
 }  // namespace
 
 AdamW::AdamW(std::vector<Parameter> parameters, AdamWOptions options, nn::kernel::Pool& pool)
-    : parameters_(std::move(parameters)), options_(options), pool_(&pool), state_(parameters_.size()) {
+    : parameters_(std::move(parameters)),
+      options_(options),
+      pool_(&pool),
+      kernels_(&nn::kernel::kernels(nn::kernel::choose_path())),
+      state_(parameters_.size()) {
   for (size_t i = 0; i < parameters_.size(); i++) {
     const Parameter& p = parameters_[i];
     TEXTMILL_CHECK(p.values.size() == p.gradient.size() && p.cols > 0 && p.values.size() % p.cols == 0);
@@ -65,20 +63,17 @@ AdamW::Scalars AdamW::scalars(int64_t step, bool decays) const {
 }
 
 void AdamW::update(size_t index, int64_t first, int64_t count, const Scalars& s, double gradient_scale) {
-  float* p = parameters_[index].values.data() + first;
-  float* g = parameters_[index].gradient.data() + first;
-  float* m = state_[index].m.data() + first;
-  float* v = state_[index].v.data() + first;
-  const float rise1 = static_cast<float>(1 - options_.beta1), beta2 = static_cast<float>(options_.beta2),
-              rise2 = static_cast<float>(1 - options_.beta2), epsilon = static_cast<float>(options_.epsilon),
-              scale = static_cast<float>(gradient_scale);
-  for (int64_t i = 0; i < count; i++) {
-    float gradient = g[i] * scale;
-    m[i] += (gradient - m[i]) * rise1;
-    v[i] = v[i] * beta2 + rise2 * gradient * gradient;
-    p[i] = p[i] * s.decay - s.step_size * (m[i] / (std::sqrt(v[i]) / s.root_correction + epsilon));
-    g[i] = 0;
-  }
+  const nn::kernel::AdamWStep arithmetic{.decay = s.decay,
+                                         .step_size = s.step_size,
+                                         .root_correction = s.root_correction,
+                                         .rise1 = static_cast<float>(1 - options_.beta1),
+                                         .beta2 = static_cast<float>(options_.beta2),
+                                         .rise2 = static_cast<float>(1 - options_.beta2),
+                                         .epsilon = static_cast<float>(options_.epsilon),
+                                         .gradient_scale = static_cast<float>(gradient_scale)};
+  kernels_->optimizer.adamw(arithmetic, &parameters_[index].values[first],
+                            &parameters_[index].gradient[first], &state_[index].m[first],
+                            &state_[index].v[first], count);
 }
 
 void AdamW::catch_up(size_t index, int64_t row) {
@@ -115,11 +110,11 @@ double AdamW::gradient_norm() const {
     auto [index, first, count] = all[task];
     const Parameter& p = parameters_[index];
     if (!p.by_rows) {
-      sums[task] = sum_of_squares(p.gradient.subspan(first, count));
+      sums[task] = kernels_->optimizer.squares(&p.gradient[first], count);
       return;
     }
     for (int32_t row : std::span(state_[index].rows).subspan(first, count)) {
-      sums[task] += sum_of_squares(p.gradient.subspan(row * p.cols, p.cols));
+      sums[task] += kernels_->optimizer.squares(&p.gradient[row * p.cols], p.cols);
     }
   });
   return std::sqrt(std::accumulate(sums.begin(), sums.end(), 0.0));

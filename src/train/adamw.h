@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "nn/kernel/kernels.h"
 #include "nn/kernel/pool.h"
 
 namespace textmill::train {
@@ -72,6 +73,7 @@ class AdamW {
   std::vector<Parameter> parameters_;
   AdamWOptions options_;
   nn::kernel::Pool* pool_;
+  const nn::kernel::Kernels* kernels_;
   std::vector<State> state_;
   int64_t steps_ = 0, settled_ = 0;
   std::vector<double> learning_rates_;  // of the steps after settled_

@@ -134,11 +134,12 @@ void cross_entropy_backward(Pool& pool, const Kernels& kernels, const CrossEntro
 /// y = x in the other type, `count` elements.
 void convert(Pool& pool, const Kernels& kernels, const void* x, Type from, void* y, Type to, int64_t count);
 
-/// One step of AdamW (Loshchilov and Hutter 2019) with torch's arithmetic: bias corrections are in step_size =
-/// lr / (1 - β1^t) and root_correction = sqrt(1 - β2^t), decoupled decay in decay = 1 - lr · wd. Clears the gradient.
+/// One step of AdamW (Loshchilov and Hutter 2019) with torch's arithmetic: rise1 = 1 - β1 and rise2 = 1 - β2, rounded once;
+/// bias corrections are in step_size = lr / (1 - β1^t) and root_correction = sqrt(1 - β2^t), decoupled decay in
+/// decay = 1 - lr · wd. Clears the gradient.
 struct AdamWStep {
-  float decay = 1, step_size = 0, root_correction = 1, beta1 = 0.9F, beta2 = 0.999F, epsilon = 1e-8F,
-        gradient_scale = 1;
+  float decay = 1, step_size = 0, root_correction = 1;
+  float rise1 = 0.1F, beta2 = 0.999F, rise2 = 0.001F, epsilon = 1e-8F, gradient_scale = 1;
 };
 
 }  // namespace textmill::nn::kernel

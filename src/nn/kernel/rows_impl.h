@@ -336,7 +336,6 @@ struct OptimizerOf {
   using F = typename S::F;
 
   static void adamw(const AdamWStep& s, float* values, float* gradient, float* m, float* v, int64_t count) {
-    F rise1 = S::set(1 - s.beta1), rise2 = S::set(1 - s.beta2);
     for (int64_t first = 0; first < count; first += kBlock) {
       columns<S>(
           static_cast<int>(std::min(kBlock, count - first)), [&](int j,
@@ -344,8 +343,8 @@ struct OptimizerOf {
             int64_t i = first + j;
             F g = S::load(gradient + i, part) * s.gradient_scale;
             F m1 = S::load(m + i, part), v1 = S::load(v + i, part) * s.beta2;
-            m1 = m1 + (g - m1) * rise1;
-            v1 = v1 + rise2 * g * g;
+            m1 = m1 + (g - m1) * s.rise1;
+            v1 = v1 + s.rise2 * g * g;
             S::store(m + i, m1, part);
             S::store(v + i, v1, part);
             F push = m1 / (S::sqrt(v1) / s.root_correction + s.epsilon);
@@ -355,22 +354,24 @@ struct OptimizerOf {
     }
   }
 
+  /// Summed in f64.
   static double squares(const float* x, int64_t count) {
-    double total = 0;
+    typedef double D __attribute__((vector_size(8 * S::width)));
+    D sum{};
     for (int64_t first = 0; first < count; first += kBlock) {
-      F sum{};
       columns<S>(
-          static_cast<int>(std::min(kBlock, count - first)), [&](int j, auto part)
-                                                                 __attribute__((always_inline)) {
-                                                                   F value = S::load(x + first + j, part);
-                                                                   sum = S::fma(value, value, sum);
-                                                                 });
-      total += double{S::sum(sum)};
+          static_cast<int>(std::min(kBlock, count - first)), [&](int j,
+                                                                 auto part) __attribute__((always_inline)) {
+            D value = __builtin_convertvector(S::load(x + first + j, part), D);
+            sum += value * value;
+          });
     }
+    double total = 0;
+    for (int i = 0; i < S::width; i++) total += sum[i];
     return total;
   }
 
-  static constexpr int64_t kBlock = 1024;  // summed in f32, then in f64
+  static constexpr int64_t kBlock = 1024;  // columns() counts in int
   static constexpr OptimizerKernels kTable = {adamw, squares};
 };
 

@@ -32,7 +32,7 @@ class RowsTest : public PathTest {
   void on_shapes(const std::function<Rows(Pool&, Type, int rows, int cols)>& body) {
     Pool one(1), two(2), three(3);
     for (Type type : {Type::f32, Type::bf16}) {
-      for (auto [rows, cols] : {std::pair{1, 1}, {3, 7}, {16, 48}, {37, 130}, {65, 384}, {0, 5}}) {
+      for (auto [rows, cols] : {std::pair{1, 1}, {3, 7}, {16, 48}, {19, 70}, {0, 5}}) {
         Rows result = body(one, type, rows, cols);
         if (HasFatalFailure()) return;
         EXPECT_EQ(result, body(two, type, rows, cols));
