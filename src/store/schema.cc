@@ -50,6 +50,59 @@ CREATE TABLE parts (
   properties TEXT NOT NULL,
   PRIMARY KEY (upload, number)
 ) WITHOUT ROWID;
+
+CREATE TABLE settings (
+  name TEXT PRIMARY KEY,
+  value BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE resources (
+  id INTEGER PRIMARY KEY,
+  kind TEXT NOT NULL,
+  key TEXT NOT NULL,  -- the name, in lower case where names may be of any case
+  name TEXT NOT NULL,
+  created INTEGER NOT NULL,
+  modified INTEGER NOT NULL,
+  status TEXT NOT NULL,
+  token TEXT NOT NULL,
+  body TEXT NOT NULL,
+  UNIQUE (kind, key)
+);
+CREATE INDEX resources_by_creation ON resources (kind, created, id);
+CREATE TABLE tags (
+  resource INTEGER NOT NULL REFERENCES resources (id),
+  key TEXT NOT NULL,
+  value TEXT NOT NULL,
+  PRIMARY KEY (resource, key)
+) WITHOUT ROWID;
+
+CREATE TABLE log_streams (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,  -- never used again: blocks of a deleted stream go later
+  log_group INTEGER,                     -- null: deleted
+  name TEXT NOT NULL,
+  created INTEGER NOT NULL,
+  first_event INTEGER,  -- milliseconds, as all times of events
+  last_event INTEGER,
+  last_ingestion INTEGER,
+  events INTEGER NOT NULL DEFAULT 0,
+  bytes INTEGER NOT NULL DEFAULT 0,
+  loose INTEGER NOT NULL DEFAULT 0,  -- blocks that came since the last merge
+  UNIQUE (log_group, name)
+);
+CREATE INDEX loose_log_streams ON log_streams (id) WHERE loose >= 16;
+CREATE TABLE log_blocks (
+  id INTEGER PRIMARY KEY,
+  stream INTEGER NOT NULL REFERENCES log_streams (id),
+  first INTEGER NOT NULL,
+  last INTEGER NOT NULL,
+  sequence INTEGER NOT NULL,  -- to add to those in the block
+  bytes INTEGER NOT NULL,     -- of messages, before packing
+  data BLOB NOT NULL
+);
+CREATE INDEX log_blocks_by_time ON log_blocks (stream, first, last, sequence, bytes);
+CREATE TABLE log_retention (
+  log_group INTEGER PRIMARY KEY,
+  days INTEGER NOT NULL
+);
 )sql"};
 
 }  // namespace

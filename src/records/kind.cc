@@ -1,0 +1,80 @@
+#include "records/kind.h"
+
+#include <fmt/args.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+namespace textmill::records {
+
+constexpr Kind kModel{
+    .name = "model",
+    .arn = "sagemaker:{region}:{account}:model/{name}",
+    .any_case = true,
+    .missing = base::Kind::invalid,
+    .taken = base::Kind::invalid,
+    .missing_text = "Could not find model \"{arn}\".",
+    .taken_text = "Cannot create already existing model \"{arn}\".",
+    .defaults = R"({"EnableNetworkIsolation": false})",
+};
+
+constexpr Kind kEndpointConfig{
+    .name = "endpoint-config",
+    .arn = "sagemaker:{region}:{account}:endpoint-config/{name}",
+    .any_case = true,
+    .missing = base::Kind::invalid,
+    .taken = base::Kind::invalid,
+    .missing_text = "Could not find endpoint configuration \"{arn}\".",
+    .taken_text = "Cannot create already existing endpoint configuration \"{arn}\".",
+    .defaults = R"({"EnableNetworkIsolation": false})",
+};
+
+constexpr Kind kLogGroup{
+    .name = "log-group",
+    .arn = "logs:{region}:{account}:log-group:{name}",
+    .missing = base::Kind::not_found,
+    .taken = base::Kind::exists,
+    .missing_text = "The specified log group does not exist.",
+    .taken_text = "The specified log group already exists",
+};
+
+constexpr Kind kRole{
+    .name = "role",
+    .arn = "iam::{account}:role/{name}",
+    .missing = base::Kind::not_found,
+    .taken = base::Kind::exists,
+    .missing_text = "The role with name {name} cannot be found.",
+    .taken_text = "Role with name {name} already exists.",
+};
+
+std::span<const Kind* const> kinds() {
+  static constexpr const Kind* kAll[] = {&kModel, &kEndpointConfig, &kLogGroup, &kRole};
+  return kAll;
+}
+
+namespace {
+
+std::string prefix(const Kind& kind, const Account& account) {
+  return "arn:aws:" + fmt::format(fmt::runtime(kind.arn), fmt::arg("region", account.region),
+                                  fmt::arg("account", account.id), fmt::arg("name", ""));
+}
+
+}  // namespace
+
+std::string key_of(const Kind& kind, std::string_view name) {
+  std::string key(name);
+  if (kind.any_case)
+    std::ranges::transform(key, key.begin(),
+                           [](char c) { return 'A' <= c && c <= 'Z' ? static_cast<char>(c + 32) : c; });
+  return key;
+}
+
+std::string arn(const Kind& kind, const Account& account, std::string_view name) {
+  return prefix(kind, account) + key_of(kind, name);
+}
+
+std::string name_in_arn(const Kind& kind, const Account& account, std::string_view arn) {
+  std::string before = prefix(kind, account);
+  return arn.starts_with(before) ? std::string(arn.substr(before.size())) : std::string();
+}
+
+}  // namespace textmill::records
