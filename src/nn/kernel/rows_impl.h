@@ -356,7 +356,7 @@ struct OptimizerOf {
 
   /// Summed in f64.
   static double squares(const float* x, int64_t count) {
-    typedef double D __attribute__((vector_size(8 * S::width)));
+    using D = typename S::D;
     D sum{};
     for (int64_t first = 0; first < count; first += kBlock) {
       columns<S>(

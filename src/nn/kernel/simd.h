@@ -43,18 +43,21 @@ template <>
 struct Lanes<4> {
   typedef float F __attribute__((vector_size(16)));
   typedef uint32_t U __attribute__((vector_size(16)));
+  typedef double D __attribute__((vector_size(32)));
   typedef uint16_t H __attribute__((vector_size(8)));
 };
 template <>
 struct Lanes<8> {
   typedef float F __attribute__((vector_size(32)));
   typedef uint32_t U __attribute__((vector_size(32)));
+  typedef double D __attribute__((vector_size(64)));
   typedef uint16_t H __attribute__((vector_size(16)));
 };
 template <>
 struct Lanes<16> {
   typedef float F __attribute__((vector_size(64)));
   typedef uint32_t U __attribute__((vector_size(64)));
+  typedef double D __attribute__((vector_size(128)));
   typedef uint16_t H __attribute__((vector_size(32)));
 };
 
@@ -66,6 +69,7 @@ struct Vectors {
   using F = typename Lanes<W>::F;
   using U = typename Lanes<W>::U;
   using H = typename Lanes<W>::H;
+  using D = typename Lanes<W>::D;
 
   [[gnu::always_inline]] static F set(float x) { return F{} + x; }
   [[gnu::always_inline]] static U set_word(uint32_t x) { return U{} + x; }
