@@ -95,7 +95,9 @@ class Model:
             keys = {"list": ["member"], "map": ["key", "value"]}.get(shape["type"], [])
             members = [self.member(key, shape[key]) for key in keys]
         first, count = self.tables.add("Member", members).split(",")
-        values = self.tables.add("Text", [self.tables.text(value) for value in shape.get("enum", ())])
+        # Instance types are the operator's to name.
+        enum = () if name.endswith("InstanceType") else shape.get("enum", ())
+        values = self.tables.add("Text", [self.tables.text(value) for value in enum])
         flags = [flag for flag, present in (("kFlattened", shape.get("flattened")), ("kUnion", shape.get("union")),
                                             ("kEventStream", shape.get("eventstream")), ("kEvent", shape.get("event")),
                                             ("kLong", shape["type"] == "long")) if present]

@@ -52,6 +52,7 @@ class Json {
   const Array* array() const { return std::get_if<Array>(&value_); }
   Array* array() { return std::get_if<Array>(&value_); }
   const Object* object() const { return std::get_if<Object>(&value_); }
+  Object* object() { return std::get_if<Object>(&value_); }
 
   /// An object's member, null if there is none (or no object). Looks at one member after the other.
   const Json* find(std::string_view name) const;

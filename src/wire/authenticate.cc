@@ -168,6 +168,7 @@ void read_query_parameters(Claim& claim, std::string_view query) {
     } else if (name == "AWSAccessKeyId") {
       claim.form = Claim::Form::query_v2;
       claim.access_key = value;
+      claim.scope.service = "s3";
     }
   }
 }

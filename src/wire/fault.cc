@@ -90,7 +90,7 @@ constexpr Row kRows[] = {
        {"ServiceUnavailable", 503},
        {"InternalServiceError", 500}}}},
     {"s3",
-     {{{"InvalidRequest", 400},
+     {{{"InvalidArgument", 400},
        {"NoSuchKey", 404},
        {"BucketAlreadyExists", 409},
        {"OperationAborted", 409},
