@@ -103,6 +103,29 @@ CREATE TABLE log_retention (
   log_group INTEGER PRIMARY KEY,
   days INTEGER NOT NULL
 );
+
+CREATE TABLE metric_series (
+  id INTEGER PRIMARY KEY,
+  space TEXT NOT NULL,
+  name TEXT NOT NULL,
+  dimensions BLOB NOT NULL,  -- name, 0, value, 0, ... sorted
+  unit TEXT NOT NULL,
+  changed INTEGER NOT NULL,  -- time of the newest value, in seconds as all times of values
+  tend_at INTEGER NOT NULL,
+  UNIQUE (space, name, dimensions, unit)
+);
+CREATE INDEX metric_series_to_tend ON metric_series (tend_at);
+CREATE TABLE metric_points (
+  series INTEGER NOT NULL REFERENCES metric_series (id),
+  step INTEGER NOT NULL,
+  time INTEGER NOT NULL,
+  count REAL NOT NULL,
+  sum REAL NOT NULL,
+  minimum REAL NOT NULL,
+  maximum REAL NOT NULL,
+  known BLOB NOT NULL,  -- values and their weights, by value
+  PRIMARY KEY (series, step, time)
+) WITHOUT ROWID;
 )sql"};
 
 }  // namespace
