@@ -137,8 +137,8 @@ Gauge& MetricRegistry::gauge(std::string_view name, std::string_view help, const
   return find<Gauge>(name, help, labels, {});
 }
 
-Histogram& MetricRegistry::histogram(std::string_view name, std::string_view help, std::vector<double> bounds,
-                                     const Labels& labels) {
+Histogram& MetricRegistry::histogram(std::string_view name, std::string_view help,
+                                     const std::vector<double>& bounds, const Labels& labels) {
   return find<Histogram>(name, help, labels, bounds);
 }
 

@@ -64,7 +64,7 @@ class MetricRegistry {
 
   Counter& counter(std::string_view name, std::string_view help, const Labels& labels = {});
   Gauge& gauge(std::string_view name, std::string_view help, const Labels& labels = {});
-  Histogram& histogram(std::string_view name, std::string_view help, std::vector<double> bounds,
+  Histogram& histogram(std::string_view name, std::string_view help, const std::vector<double>& bounds,
                        const Labels& labels = {});
 
   /// The Prometheus text exposition format, version 0.0.4 (text/plain; version=0.0.4): names, then labels, in

@@ -37,7 +37,7 @@ StopSignals::StopSignals() {
   end_ = ::eventfd(0, EFD_CLOEXEC);
   signals_ = ::signalfd(-1, &set_, SFD_CLOEXEC);
   if (event_ < 0 || end_ < 0 || signals_ < 0) throw system_error("signals", errno);
-  thread_ = start_thread("signals", [this](std::stop_token) { watch(); });
+  thread_ = start_thread("signals", [this](const std::stop_token&) { watch(); });
 }
 
 StopSignals::~StopSignals() {

@@ -15,7 +15,7 @@ namespace textmill::base {
 
 /// A thread under a name that ps, gdb and /proc show (the first 15 bytes). The body sees the jthread's stop
 /// token.
-std::jthread start_thread(std::string name, std::function<void(std::stop_token)> body);
+std::jthread start_thread(const std::string& name, std::function<void(std::stop_token)> body);
 
 /// First in, first out, never more than `capacity` items. After close() nothing goes in, and what is in comes
 /// out.

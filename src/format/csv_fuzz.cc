@@ -1,7 +1,9 @@
 // Any bytes, as CSV, TSV and JSON Lines: records or an error, and what quoting writes reads back.
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <cstdlib>
-#include <fstream>
 
 #include "base/error.h"
 #include "format/csv.h"
@@ -29,9 +31,11 @@ void check(auto&& action) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  static base::TemporaryFolder folder("csv_fuzz");
-  static const base::Path path = folder.path() / "input";
-  auto write = [&](std::string_view bytes) { std::ofstream(path, std::ios::binary) << bytes; };
+  static const int file = ::memfd_create("input", 0);
+  static const base::Path path = "/proc/self/fd/" + std::to_string(file);
+  auto write = [&](std::string_view bytes) {
+    if (::ftruncate(file, 0) != 0 || ::pwrite(file, bytes.data(), bytes.size(), 0) < 0) std::abort();
+  };
   write({reinterpret_cast<const char*>(data), size});
   check([&] { records(path, format::kTsv); });
   check([&] {

@@ -155,6 +155,7 @@ std::optional<std::string_view> LineReader::next_raw() {
                                            static_cast<unsigned char>(line[*bad]), *bad + 1));
   }
   if (line_ == 1 && line.starts_with("\xEF\xBB\xBF")) line.remove_prefix(3);
+  if (line.empty()) return std::nullopt;  // a file of nothing but the mark
   return line;
 }
 

@@ -14,6 +14,14 @@ namespace textmill::format {
 using base::Error;
 using base::Kind;
 
+Json::Json() = default;
+Json::Json(std::nullptr_t) {}
+Json::Json(std::string value) : value_(std::move(value)) {}
+Json::Json(std::string_view value) : value_(std::string(value)) {}
+Json::Json(const char* value) : value_(std::string(value)) {}
+Json::Json(Array value) : value_(std::move(value)) {}
+Json::Json(Object value) : value_(std::move(value)) {}
+
 Json Json::object(std::initializer_list<JsonMember> members) { return Object(members); }
 
 const Json* Json::find(std::string_view name) const {
@@ -268,7 +276,7 @@ void JsonView::fail(std::string_view expected) const {
   throw Error(Kind::invalid, fmt::format("{}: expected {}, got {}", where(), expected, found));
 }
 
-JsonView JsonView::child(const Json& value, std::string step) const {
+JsonView JsonView::child(const Json& value, const std::string& step) const {
   JsonView out(value, source_);
   out.path_ = path_.empty() || step.starts_with('[') ? path_ + step : path_ + "." + step;
   return out;

@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <variant>
 #include <vector>
 
@@ -23,25 +24,19 @@ class Json {
   using Array = std::vector<Json>;
   using Object = std::vector<JsonMember>;
 
-  Json() = default;
-  Json(std::nullptr_t) {}
-  Json(std::same_as<bool> auto value) : value_(value) {}
-  Json(std::integral auto value)
-    requires(!std::same_as<decltype(value), bool>)
-      : value_(static_cast<int64_t>(value)) {}
-  Json(std::floating_point auto value) : value_(static_cast<double>(value)) {}
-  Json(std::string value) : value_(std::move(value)) {}
-  Json(std::string_view value) : value_(std::string(value)) {}
-  Json(const char* value) : value_(std::string(value)) {}
-  Json(Array value) : value_(std::move(value)) {}
-  Json(Object value) : value_(std::move(value)) {}
+  Json();
+  Json(std::nullptr_t);
+  template <class T>
+    requires std::is_arithmetic_v<T>
+  Json(T value) : value_(static_cast<Stored<T>>(value)) {}
+  Json(std::string value);
+  Json(std::string_view value);
+  Json(const char* value);
+  Json(Array value);
+  Json(Object value);
   /// {{"name", value}, ...}
   static Json object(std::initializer_list<JsonMember> members);
-  static Json array(const auto& values) {
-    Array out;
-    for (const auto& value : values) out.emplace_back(value);
-    return out;
-  }
+  static Json array(const auto& values);
 
   bool is_null() const { return std::holds_alternative<std::monostate>(value_); }
   /// A pointer to the value if it has that type, else null.
@@ -62,6 +57,10 @@ class Json {
   friend bool operator==(const Json&, const Json&) = default;
 
  private:
+  template <class T>
+  using Stored = std::conditional_t<std::same_as<T, bool>, bool,
+                                    std::conditional_t<std::floating_point<T>, double, int64_t>>;
+
   std::variant<std::monostate, bool, int64_t, double, std::string, Array, Object> value_;
 };
 
@@ -70,6 +69,12 @@ struct JsonMember {
   Json value;
   friend bool operator==(const JsonMember&, const JsonMember&) = default;
 };
+
+Json Json::array(const auto& values) {
+  Array out;
+  for (const auto& value : values) out.emplace_back(value);
+  return out;
+}
 
 struct JsonOptions {
   size_t depth = 64;  // nesting allowed
@@ -129,7 +134,7 @@ class JsonView {
   void refuse_unknown(std::initializer_list<std::string_view> known) const;
 
  private:
-  JsonView child(const Json& value, std::string step) const;
+  JsonView child(const Json& value, const std::string& step) const;
 
   const Json* value_;
   std::string source_, path_;

@@ -30,6 +30,12 @@ TEST(Toml, flat_values_with_their_lines) {
   EXPECT_EQ(values["serve.on"].text, "true");
   EXPECT_EQ(values["serve.deep.x"].text, "a\"b");
   EXPECT_TRUE(parse_toml("", "f").empty());
+  EXPECT_EQ(parse_toml("\xEF\xBB\xBF"
+                       "a = \"\\\"é\" # é\nb = \"\"\"é\n\"\\\"\"\"\"\nc = 'é\\' # é",
+                       "f")
+                .at("b")
+                .text,
+            "é\n\"\"");
 }
 
 TEST(Toml, errors_name_file_and_line) {
@@ -39,6 +45,10 @@ TEST(Toml, errors_name_file_and_line) {
   EXPECT_TRUE(message_of("a = 1\nb = \n").starts_with("f.toml:2: ")) << message_of("a = 1\nb = \n");
   EXPECT_TRUE(message_of("a = 1\na = 2\n").starts_with("f.toml:2: ")) << message_of("a = 1\na = 2\n");
   EXPECT_TRUE(message_of("a = \"\xff\"").starts_with("f.toml:1: ")) << message_of("a = \"\xff\"");
+  EXPECT_EQ(message_of("# @é\nx = 'é'\nb = é"),
+            "f.toml:3: Error while parsing value: could not determine value type");
+  EXPECT_EQ(message_of("é = [1]").substr(0, 10), "f.toml:1: ");
+  EXPECT_EQ(message_of("'é@' = [1]"), "f.toml:1: é@: expected a string, a number, true or false");
   EXPECT_NE(message_of(std::string(100000, '[')), "(nothing thrown)");
   EXPECT_THROW(read_toml("/no/such/file.toml"), base::Error);
 }

@@ -116,7 +116,11 @@ void check_tiling(std::vector<Extent> extents, int64_t size, const std::string& 
 
 }  // namespace
 
-int64_t StoredTensor::count() const { return static_cast<int64_t>(bytes.size()) / element_size(dtype); }
+int64_t StoredTensor::count() const {
+  int64_t count = 1;
+  for (int64_t n : shape) count *= n;
+  return count;
+}
 
 Dtype StoredTensor::weight_dtype(std::string_view name) const {
   if (dtype == "F32") return Dtype::f32;
