@@ -48,8 +48,8 @@ namespace {
 template <size_t size>
 std::array<uint8_t, size> hmac(const EVP_MD* hash, std::string_view key, std::string_view text) {
   std::array<uint8_t, size> out;
-  TEXTMILL_CHECK(::HMAC(hash, key.data(), static_cast<int>(key.size()), reinterpret_cast<const uint8_t*>(text.data()),
-                        text.size(), out.data(), nullptr));
+  TEXTMILL_CHECK(::HMAC(hash, key.data(), static_cast<int>(key.size()),
+                        reinterpret_cast<const uint8_t*>(text.data()), text.size(), out.data(), nullptr));
   return out;
 }
 
