@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <map>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -15,6 +16,9 @@ template <class Real>
 struct NaiveCache {
   std::map<int, std::vector<Real>> keys, values;
 };
+/// By the numbers of Batch::caches.
+template <class Real>
+using NaiveCaches = std::map<int, NaiveCache<Real>>;
 
 /// The twin of every engine: one plain loop per operation, step by step, in f32 (float) or f64 (double),
 /// whatever the plan's formats. Reductions sum in f64.
@@ -37,8 +41,8 @@ class Naive {
   std::span<Real> weight(int weight) { return weights_[weight]; }
   /// Tensor parallel: sums the span over the ranks, in place.
   std::function<void(std::span<Real>)> all_reduce;
-  /// Drops what a cache (Batch::caches) holds.
-  void forget(int cache) { caches_.erase(cache); }
+  /// May be shared: an encoder's plan remembers what a decoder's recalls.
+  std::shared_ptr<NaiveCaches<Real>> caches = std::make_shared<NaiveCaches<Real>>();
 
  private:
   void place(const Batch& batch);
@@ -50,7 +54,6 @@ class Naive {
   std::vector<std::vector<Real>> own_;  // tensors outside of the arena
   std::vector<Real*> tensors_;
   std::vector<std::vector<Real>> weights_, gradients_;
-  std::map<int, NaiveCache<Real>> caches_;
   std::vector<size_t> counts_;  // per tensor, in the last batch
 };
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <functional>
-#include <map>
 #include <span>
 #include <vector>
 
@@ -18,7 +17,7 @@ struct NaiveFrame {
   std::vector<Real*>& tensors;
   std::vector<std::vector<Real>>& weights;
   std::vector<std::vector<Real>>& gradients;
-  std::map<int, NaiveCache<Real>>& caches;
+  NaiveCaches<Real>& caches;
   const std::function<void(std::span<Real>)>& all_reduce;
 
   Real* tensor(int id) const { return id < 0 ? nullptr : tensors[id]; }
