@@ -123,6 +123,57 @@ void products(Bench& bench, Type type, int rows, int in, int out) {
   });
 }
 
+void attentions(Bench& bench, Type type, std::vector<int> lengths, int heads, int head_dim, double dropout) {
+  int rows = 0, most = 0;
+  double work = 0;
+  std::vector<QueryRun> runs;
+  std::vector<int32_t> first_run;
+  std::vector<int> firsts;
+  for (int length : lengths) {
+    first_run.push_back(static_cast<int32_t>(runs.size()));
+    for (int done = 0; done < length; done += Attention::kMaxRun) {
+      runs.push_back(
+          {rows + done, std::min(Attention::kMaxRun, length - done), static_cast<int>(firsts.size())});
+    }
+    firsts.push_back(rows);
+    rows += length;
+    most = std::max(most, length);
+    work += 4e-9 * length * length * heads * head_dim;
+  }
+  first_run.push_back(static_cast<int32_t>(runs.size()));
+  int64_t cols = int64_t{heads} * head_dim;
+  auto tensor = [&] { return memory(type, rows * cols); };
+  std::byte *q = tensor(), *k = tensor(), *v = tensor(), *out = tensor(), *d_out = tensor(), *dq = tensor(),
+            *dk = tensor(), *dv = tensor();
+  std::vector<KeyRows> sequences;
+  for (size_t i = 0; i < lengths.size(); i++) {
+    size_t at = firsts[i] * cols * bytes_of(type);
+    sequences.push_back({k + at, v + at, lengths[i], firsts[i]});
+  }
+  std::vector<uint64_t> keys(rows);
+  for (int i = 0; i < rows; i++) keys[i] = nn::mix64(i);
+  Attention attention{.type = type,
+                      .heads = heads,
+                      .kv_heads = heads,
+                      .head_dim = head_dim,
+                      .scale = 0.1f,
+                      .runs = runs,
+                      .first_run = first_run,
+                      .sequences = sequences,
+                      .queries = q,
+                      .out = out,
+                      .log_sums = reinterpret_cast<float*>(memory(Type::f32, int64_t{rows} * heads))};
+  if (dropout > 0) attention.dropout = {DropoutRate(dropout), 1, 2, keys.data()};
+  size_t each = attention_scratch_bytes(bench.kernels, type, head_dim, most);
+  std::byte* scratch = memory(Type::f32, each * bench.pool.threads() / 4);
+  std::string label = fmt::format("{} {} rows of {}..{}, {} heads of {}{}", name(type), rows, lengths.front(),
+                                  most, heads, head_dim, dropout > 0 ? ", dropout" : "");
+  bench.time("attend " + label, work, [&] { attend(bench.pool, bench.kernels, attention, scratch, each); });
+  AttentionGradient gradient{.d_out = d_out, .d_queries = dq, .d_keys = dk, .d_values = dv};
+  bench.time("attend back " + label, 2.5 * work,
+             [&] { attend_backward(bench.pool, bench.kernels, attention, gradient, scratch, each); });
+}
+
 }  // namespace
 }  // namespace textmill::nn::kernel
 
@@ -131,6 +182,11 @@ int main(int argc, char** argv) {
   Bench bench(argc > 1 ? std::atoi(argv[1]) : 2, argc > 2 ? argv[2] : "");
   fmt::print("path {}, {} threads\n", name(bench.kernels.path), bench.pool.threads());
   for (Type type : {Type::bf16, Type::f32}) {
+    std::vector<int> mixed;
+    for (int i = 0; i < 32; i++) mixed.push_back(30 + i * 3 / 2);
+    attentions(bench, type, mixed, 12, 32, 0.1);
+    attentions(bench, type, mixed, 12, 64, 0.1);
+    for (int length : {16, 128, 512}) attentions(bench, type, {length}, 12, 64, 0);
     for (auto [in, out] : {std::pair{384, 384}, {384, 1536}, {1536, 384}})
       products(bench, type, 1700, in, out);
     for (int rows : {16, 128, 512}) {

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 
+#include "nn/kernel/attention.h"
 #include "nn/kernel/cpu_features.h"
 #include "nn/kernel/product.h"
 #include "nn/kernel/rows.h"
@@ -58,10 +59,17 @@ struct OptimizerKernels {
   double (*squares)(const float* x, int64_t count);  // Σ x²
 };
 
+struct AttentionKernels {
+  size_t (*scratch_bytes)(int head_dim, int most_keys);
+  void (*forward)(const Attention&, int run, int head, std::byte* scratch);
+  void (*backward)(const Attention&, const AttentionGradient&, int sequence, int kv_head, std::byte* scratch);
+};
+
 /// All that works on activations of one type.
 struct TypedKernels {
   ProductKernels product;
   RowKernels rows;
+  AttentionKernels attention;
 };
 
 struct Kernels {

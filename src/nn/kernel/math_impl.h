@@ -49,6 +49,20 @@ template <class S>
   return x < F{} ? upper : 1.0f - upper;
 }
 
+/// 2^x for x <= 1, within 2e-7 of it; exactly 0 below -126.
+template <class S>
+[[gnu::always_inline]] inline typename S::F power_of_two(typename S::F x) {
+  using F = typename S::F;
+  using U = typename S::U;
+  // 2^r on |r| <= 1/2; fitted to minimize the largest relative error, with 1 at 0.
+  static constexpr std::array<float, 6> kPower = {1.000000000e+00f, 6.931469776e-01f, 2.402224209e-01f,
+                                                  5.550733744e-02f, 9.671512649e-03f, 1.326472707e-03f};
+  F shifted = S::max(x, S::set(-126.0f)) + 0x1.8p23f;  // rounds to an integer, in the low bits
+  F r = x - (shifted - 0x1.8p23f);
+  F scaled = (F)((U)polynomial<S>(r, kPower) + ((U)shifted << 23));
+  return x < -126.0f ? F{} : scaled;
+}
+
 template <class S>
 [[gnu::always_inline]] inline typename S::F hyperbolic_tangent(typename S::F x) {
   return 1.0f - 2.0f / (exponential<S>(x + x) + 1.0f);

@@ -2,6 +2,7 @@
 
 #include "nn/kernel/kernels.h"
 #include "nn/kernel/math_impl.h"
+#include "nn/kernel/pack_impl.h"
 #include "nn/kernel/tile_impl.h"
 
 namespace textmill::nn::kernel {
@@ -9,12 +10,8 @@ namespace textmill::nn::kernel {
 template <class S, class T>
 struct ProductOf {
   using F = typename S::F;
-  using U = typename S::U;
-  static constexpr int kPanel = S::tile_vectors * S::width;
-  static constexpr int kPerWord = 4 / sizeof(T);
-  static constexpr size_t kLine = kPanel * 4;  // of packed memory: a panel's words at one depth
-
-  static int words(int depth) { return (depth + kPerWord - 1) / kPerWord; }
+  using Pack = Packing<S, T, S::tile_vectors>;
+  static constexpr int kPanel = Pack::kPanel, kPerWord = Pack::kPerWord, kLine = Pack::kLine;
 
   // ---- products
 
@@ -47,7 +44,7 @@ struct ProductOf {
   /// While the rows of a panel are worked off, the next panel is fetched, evenly: tile `index` of `tiles` fetches its
   /// share.
   static Strip strip(const Term& term, int row, int panel, int index, int tiles) {
-    size_t panel_bytes = words(term.depth) * kLine;
+    ptrdiff_t panel_bytes = Pack::panel_bytes(term.depth);
     ptrdiff_t row_bytes = ptrdiff_t{term.depth} * sizeof(T);
     const std::byte* b = term.b + panel * panel_bytes;
     return {.a = static_cast<const std::byte*>(term.a) + row * row_bytes,
@@ -57,7 +54,7 @@ struct ProductOf {
             .words = term.depth / kPerWord,
             .tail = static_cast<int>(term.depth % kPerWord * sizeof(T)),
             .prefetch = b + panel_bytes + panel_bytes * index / tiles,
-            .prefetch_step = static_cast<ptrdiff_t>(kLine) / tiles};
+            .prefetch_step = kLine / tiles};
   }
 
   // ---- from sums to results
@@ -98,83 +95,21 @@ struct ProductOf {
 
   // ---- packing
 
-  /// Panel `panel` of wᵀ: columns are rows of w.
+  /// Panel `panel` of wᵀ.
   static void pack_transposed(const float* w, int rows, int cols, int panel, std::byte* packed) {
-    constexpr int W = S::width;
-    std::byte* out = packed + panel * words(cols) * kLine;
-    for (int group = 0; group < S::tile_vectors; group++) {
-      int row = panel * kPanel + group * W;
-      for (int col = 0; col < cols; col += W * kPerWord) {
-        U square[W];
-        for (int i = 0; i < W; i++)
-          square[i] = row + i < rows ? row_words(w + int64_t{row + i} * cols, cols, col) : U{};
-        S::transpose(square);
-        int word = col / kPerWord, count = std::min(W, words(cols) - word);
-        for (int i = 0; i < count; i++) S::store_words(out + (word + i) * kLine + group * W * 4, square[i]);
-      }
-    }
+    Pack::transposed_panel(w, cols, rows, cols, panel * kPanel, packed + panel * Pack::panel_bytes(cols));
   }
 
-  /// Width · kPerWord elements of a row from `col` on, as words; beyond the end zero.
-  [[gnu::always_inline]] static U row_words(const float* row, int cols, int col) {
-    if constexpr (sizeof(T) == 4) {
-      return cols - col >= S::width ? S::load_words(row + col) : S::load_words(row + col, Part{cols - col});
-    } else {
-      alignas(64) bf16 halves[2 * S::width] = {};
-      columns<S>(
-          std::min(2 * S::width, cols - col), [&](int j, auto count) __attribute__((always_inline)) {
-            S::store(halves + j, S::load(row + col + j, count), count);
-          });
-      return S::load_words(halves);
-    }
-  }
-
-  /// Rows [first, first + count) of x [rows, cols] as depth. `first` is even; an odd count only at the end.
-  template <class Source>
-  static void pack(const Source* x, int rows, int cols, int first, int count, std::byte* packed) {
-    for (int row = first; row < first + count; row += kPerWord) {
-      const Source* here = x + int64_t{row} * cols;
-      const Source* next = row + 1 < first + count ? here + cols : nullptr;
-      for (int panel = 0; panel * kPanel < cols; panel++) {
-        std::byte* out = packed + (int64_t{panel} * words(rows) + row / kPerWord) * kLine;
-        int col = panel * kPanel, width = std::min(kPanel, cols - col);
-        columns<S>(
-            width, [&](int j, auto part) __attribute__((always_inline)) {
-              S::store_words(out + j * 4, pair(here, next, col + j, part));
-            });
-        int filled = (width + S::width - 1) / S::width * S::width;
-        std::memset(out + filled * 4, 0, (kPanel - filled) * 4);
-      }
-    }
-  }
-
-  template <class Source, class Count>
-  [[gnu::always_inline]] static U pair(const Source* here, const Source* next, int col, Count count) {
-    if constexpr (sizeof(T) == 4) {
-      return (U)S::load(here + col, count);
-    } else {
-      U low = half(here + col, count);
-      return next == nullptr ? low : low | half(next + col, count) << 16;
-    }
-  }
-  template <class Count>
-  [[gnu::always_inline]] static U half(const bf16* x, Count count) {
-    return S::load_halves(x, count);
-  }
-  template <class Count>
-  [[gnu::always_inline]] static U half(const float* x, Count count) {
-    return S::widen_halves(S::narrow(S::load(x, count)));
-  }
-
+  /// Rows [first, first + count) of w as depth.
   static void pack_weight(const float* w, int rows, int cols, int first, int count, std::byte* packed) {
-    pack(w, rows, cols, first, count, packed);
+    Pack::rows(w, cols, cols, first, count, rows, packed);
   }
 
   /// The same for activations; adds their columns up in `sums` [cols], if wanted.
   static void pack_activations(const void* x, int rows, int cols, int first, int count, std::byte* packed,
                                float* sums) {
     const T* values = static_cast<const T*>(x);
-    pack(values, rows, cols, first, count, packed);
+    Pack::rows(values, cols, cols, first, count, rows, packed);
     if (sums == nullptr) return;
     columns<S>(
         cols, [&](int j, auto part) __attribute__((always_inline)) {
