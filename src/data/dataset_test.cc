@@ -1,0 +1,278 @@
+#include "data/dataset.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <map>
+
+#include "base/error.h"
+#include "base/hash.h"
+
+namespace textmill::data {
+namespace {
+
+using base::Path;
+
+class Dataset : public testing::Test {
+ protected:
+  Path file(const std::string& name, std::string_view bytes) {
+    Path path = folder_.path() / name;
+    std::filesystem::create_directories(path.parent_path());
+    std::ofstream(path, std::ios::binary) << bytes;
+    return path;
+  }
+  /// "text|pair|label" of each example; "-" where there is none.
+  std::vector<std::string> read(const Path& path, const Columns& columns = {}, bool labels = true) {
+    DatasetReader reader(path, columns, labels);
+    described_ = reader.schema().describe();
+    std::vector<std::string> out;
+    for (Example e; reader.next(e);)
+      out.push_back(e.text + "|" + e.text_pair.value_or("-") + "|" + e.label.value_or("-"));
+    return out;
+  }
+  std::string refusal(const Path& path, const Columns& columns = {}, bool labels = true) {
+    try {
+      read(path, columns, labels);
+    } catch (const base::Error& error) {
+      EXPECT_EQ(error.kind(), base::Kind::invalid) << error.what();
+      std::string message = error.what(), front = folder_.path().string();
+      return message.starts_with(front) ? message.substr(front.size() + 1) : message;
+    }
+    return "(nothing thrown)";
+  }
+  using Rows = std::vector<std::string>;
+  base::TemporaryFolder folder_;
+  std::string described_;
+};
+
+TEST_F(Dataset, tsv_by_names_of_the_header) {
+  EXPECT_EQ(
+      read(file("a.tsv", "Quality\t#1 ID\t#2 ID\t#1 String\t#2 String\n1\t7\t8\tsays \"a\t\"b\" too\n")),
+      (Rows{"says \"a|\"b\" too|1"}));
+  EXPECT_EQ(described_,
+            "TSV with a header: text is column 4 \"#1 String\", text pair is column 5 \"#2 String\", label "
+            "is column 1 "
+            "\"Quality\" (guessed)");
+}
+
+TEST_F(Dataset, columns_by_name_and_number) {
+  Path path = file("a.tsv", "x\ty\tz\na b\tc d\te\n");
+  EXPECT_EQ(read(path, {.text = "y", .label = "z"}), (Rows{"c d|-|e"}));
+  EXPECT_EQ(described_, "TSV with a header: text is column 2 \"y\", label is column 3 \"z\"");
+  EXPECT_EQ(read(path, {.text = "x", .text_pair = "2", .label = "3"}), (Rows{"a b|c d|e"}));
+  EXPECT_EQ(read(path, {.text = "1", .label = "3"}), (Rows{"x|-|z", "a b|-|e"}));
+  EXPECT_EQ(refusal(path, {.text = "none", .label = "z"}), "a.tsv: no column \"none\" (columns: x, y, z)");
+  EXPECT_EQ(refusal(path, {.text = "1", .label = "4"}), "a.tsv: no column \"4\" (3 columns without names)");
+  EXPECT_EQ(refusal(path, {.text = "0", .label = "1"}), "a.tsv: no column \"0\" (3 columns without names)");
+}
+
+TEST_F(Dataset, csv_and_blank_lines) {
+  EXPECT_EQ(read(file("a.csv", "label,text\r\npos,\"a, \"\"b\"\"\nc\"\r\n\r\nneg,d e\r\n\r\n")),
+            (Rows{"a, \"b\"\nc|-|pos", "d e|-|neg"}));
+}
+
+TEST_F(Dataset, json_lines) {
+  EXPECT_EQ(
+      read(file("a.jsonl",
+                "{\"text\": \"a\", \"label\": 3}\n\n{\"label\": true, \"more\": 1, \"text\": \"b\"}\n")),
+      (Rows{"a|-|3", "b|-|true"}));
+  EXPECT_EQ(described_, "JSON lines: text is \"text\", label is \"label\" (guessed)");
+  EXPECT_EQ(read(file("b.json", "{\"d\": {\"x\": \"a\", \"y\": \"b\"}}\n"), {.text = "d.x", .label = "d.y"}),
+            (Rows{"a|-|b"}));
+  EXPECT_EQ(refusal(file("c.jsonl", "{\"text\": \"a\", \"label\": 1.5}\n")),
+            "c.jsonl:1: label: expected a string, an integer, true or false, got 1.5");
+  EXPECT_EQ(refusal(file("d.jsonl", "{\"text\": \"a\", \"label\": 1}\n{\"label\": 1}\n")),
+            "d.jsonl:2: text is missing");
+  EXPECT_EQ(refusal(file("e.jsonl", "{\"text\": \"a\", \"label\": 1}\n{\"text\": \"a\"}\n")),
+            "e.jsonl:2: the label is missing");
+  EXPECT_EQ(refusal(file("f.jsonl", "[1]\n")), "f.jsonl:1: expected an object, got an array of 1");
+  EXPECT_EQ(refusal(file("g.jsonl", "{\"text\": \"a\"}\n")),
+            "g.jsonl: cannot tell which column is the label (columns: text): name it");
+}
+
+TEST_F(Dataset, fasttext_lines) {
+  EXPECT_EQ(read(file("a.train", "__label__x some text\n\n__label__y\tmore\n__label__z\n")),
+            (Rows{"some text|-|x", "more|-|y", "|-|z"}));
+  EXPECT_EQ(refusal(file("b.txt", "__label__x a\n__label__y __label__z b\n")),
+            "b.txt:2: more than one label");
+  EXPECT_EQ(refusal(file("c.txt", "__label__x a\nno label\n")), "c.txt:2: the label is missing");
+  EXPECT_EQ(refusal(file("d.txt", "__label__ a\n")), "d.txt:1: the label is empty");
+  EXPECT_EQ(refusal(file("e.txt", "__label__x a\n"), {.text = "1"}), "e.txt: has no columns to choose from");
+}
+
+TEST_F(Dataset, a_folder_per_class) {
+  file("r/pos/2.txt", "good\nfilm\n");
+  file("r/pos/10.txt", "fine");
+  file("r/neg/1.txt", "bad");
+  file("r/unsup/1.txt", "who knows");
+  file("r/urls.txt", "http");
+  EXPECT_EQ(read(folder_.path() / "r"), (Rows{"bad|-|neg", "fine|-|pos", "good\nfilm|-|pos"}));
+  std::filesystem::remove_all(folder_.path() / "r" / "neg");
+  EXPECT_EQ(read(folder_.path() / "r").back(), "who knows|-|unsup");
+  file("r/pos/3.txt", "ok\ncaf\xe9");
+  EXPECT_EQ(refusal(folder_.path() / "r"), "r/pos/3.txt:2: not UTF-8");
+}
+
+TEST_F(Dataset, a_folder_of_files) {
+  file("f/part-1.csv", "text,label\na b,x\n");
+  file("f/part-0.csv", "text,label\nc d,y\n");
+  file("f/_SUCCESS", "");
+  EXPECT_EQ(read(folder_.path() / "f"), (Rows{"c d|-|y", "a b|-|x"}));
+  file("f/part-2.csv", "label,text\nx,e f\n");
+  EXPECT_EQ(read(folder_.path() / "f").size(), 3u) << "by name";
+  file("f/part-3.csv", "text,label,more\na b,x,y\n");
+  EXPECT_NE(refusal(folder_.path() / "f").find("part-3.csv: is CSV with a header"), std::string::npos);
+  std::filesystem::create_directory(folder_.path() / "none");
+  EXPECT_EQ(refusal(folder_.path() / "none"), "none: the folder holds no data");
+}
+
+TEST_F(Dataset, guesses_without_names) {
+  EXPECT_EQ(read(file("a.tsv", "a b\tx\nc d\ty\ne f\tx\ng h\ty\n")),
+            (Rows{"a b|-|x", "c d|-|y", "e f|-|x", "g h|-|y"}));
+  EXPECT_EQ(described_, "TSV without a header: text is column 1, label is column 2 (guessed)");
+  EXPECT_EQ(read(file("b.csv", "1,a b,c d\n2,e f,g h\n1,i j,k l\n2,m n,o p\n")).front(), "a b|c d|1");
+  EXPECT_EQ(read(file("c.txt", "one line\nanother\n\n"), {}, false),
+            (Rows{"one line|-|-", "another|-|-", "|-|-"}));
+  std::string lines = "utterance\tpurpose\n";
+  for (int i = 0; i < 40; ++i) lines += "say it " + std::to_string(i) + (i % 2 ? "\tplay\n" : "\tstop\n");
+  EXPECT_EQ(read(file("d.tsv", lines)).size(), 40u);
+  EXPECT_EQ(described_,
+            "TSV with a header: text is column 1 \"utterance\", label is column 2 \"purpose\" (guessed)");
+}
+
+TEST_F(Dataset, what_cannot_be_guessed_is_asked_for) {
+  std::string rows;
+  for (int i = 0; i < 8; ++i)
+    rows += std::string(i % 2 ? "p\tu\t" : "n\tv\t") + "text " + std::to_string(i) + "\n";
+  EXPECT_EQ(refusal(file("a.tsv", rows)),
+            "a.tsv: cannot tell which column is the label (3 columns without names): name it");
+  EXPECT_EQ(refusal(file("b.tsv", "label\tx\ty\tz\n1\ta b\tc d\te f\n")),
+            "b.tsv: cannot tell which column is the text (columns: label, x, y, z): name it");
+}
+
+TEST_F(Dataset, bad_rows_name_file_line_and_reason) {
+  std::string head = "text\tlabel\n";
+  for (int i = 0; i < 300; ++i) head += "some text\tx\n";
+  EXPECT_EQ(refusal(file("a.tsv", head + "short\n")), "a.tsv:302: the row has 1 columns, expected 2");
+  EXPECT_EQ(refusal(file("b.tsv", head + "a\tb\tc\n")), "b.tsv:302: the row has 3 columns, expected 2");
+  EXPECT_EQ(refusal(file("c.tsv", head + "caf\xe9\tx\n")), "c.tsv:302: not UTF-8: byte 0xe9 at column 4");
+  EXPECT_EQ(refusal(file("d.tsv", head + "a\t\n")), "d.tsv:302: the label is empty");
+  EXPECT_EQ(refusal(file("e.csv", "text,label\n\"a,b\n")), "e.csv:2: a quote opens here and never closes");
+  EXPECT_EQ(refusal(file("f.tsv", "")), "f.tsv: holds no rows");
+  EXPECT_EQ(refusal(file("g.tsv", "text\tlabel\n")), "g.tsv: holds no rows after its header");
+  EXPECT_EQ(refusal(file("h.jsonl", "\n")), "h.jsonl: holds no rows");
+  EXPECT_THROW(read(folder_.path() / "none.tsv"), base::Error);
+}
+
+TEST_F(Dataset, another_file_is_read_alike) {
+  Path train = file("train.tsv", "id\tsentence\tlabel\n1\ta b\tx\n");
+  Columns columns = DatasetReader(train).schema().columns();
+  EXPECT_EQ(read(file("dev.csv", "label,sentence\ny,c d\n"), columns), (Rows{"c d|-|y"}));
+}
+
+TEST_F(Dataset, where_is_the_row_that_came_last) {
+  DatasetReader reader(file("a.csv", "text,label\n\"a\nb\",x\nc,y\n"));
+  Example example;
+  ASSERT_TRUE(reader.next(example) && reader.next(example));
+  EXPECT_EQ(reader.where(), (folder_.path() / "a.csv").string() + ":4");
+}
+
+TEST_F(Dataset, hash_is_of_the_content_and_the_names) {
+  Path one = file("h/a", "1");
+  EXPECT_EQ(dataset_sha256(one), base::sha256_hex("1"));
+  std::string before = dataset_sha256(folder_.path() / "h");
+  file("h/b", "1");
+  std::string after = dataset_sha256(folder_.path() / "h");
+  EXPECT_NE(before, after);
+  std::filesystem::rename(folder_.path() / "h/b", folder_.path() / "h/c");
+  EXPECT_NE(dataset_sha256(folder_.path() / "h"), after);
+}
+
+struct RealSet {
+  std::string name;
+  bool labels;
+  size_t rows;
+  std::map<std::string, size_t> counts;  // per label
+  std::string described;
+};
+
+class RealData : public testing::TestWithParam<RealSet> {};
+
+TEST_P(RealData, rows_labels_and_guess) {
+  const char* root = std::getenv("TEXTMILL_DATA");
+  if (!root) GTEST_SKIP() << "TEXTMILL_DATA is not set: it names the folder with the data sets";
+  const RealSet& set = GetParam();
+  DatasetReader reader(Path(root) / set.name, {}, set.labels);
+  std::map<std::string, size_t> counts;
+  size_t rows = 0;
+  for (Example example; reader.next(example); ++rows) {
+    ASSERT_FALSE(example.text.empty());
+    if (set.labels) ++counts[*example.label];
+  }
+  EXPECT_EQ(rows, set.rows);
+  if (!set.counts.empty()) { EXPECT_EQ(counts, set.counts); }
+  EXPECT_EQ(reader.schema().describe(), set.described);
+}
+
+const std::string kMrpc =
+    "TSV with a header: text is column 4 \"#1 String\", text pair is column 5 \"#2 String\", label is column "
+    "1 \"Quality\" "
+    "(guessed)";
+const std::string kSst =
+    "TSV with a header: text is column 1 \"sentence\", label is column 2 \"label\" (guessed)";
+INSTANTIATE_TEST_SUITE_P(
+    Sets, RealData,
+    testing::Values(
+        RealSet{"mrpc/glue_train.tsv", true, 3668, {{"0", 1194}, {"1", 2474}}, kMrpc},
+        RealSet{"mrpc/glue_dev.tsv", true, 408, {{"0", 129}, {"1", 279}}, kMrpc},
+        RealSet{"mrpc/msr_paraphrase_train.txt", true, 4076, {{"0", 1323}, {"1", 2753}}, kMrpc},
+        RealSet{"mrpc/glue_test.tsv",
+                false,
+                1725,
+                {},
+                "TSV with a header: text is column 4 \"#1 String\", text pair is column 5 \"#2 String\" "
+                "(guessed)"},
+        RealSet{"sst2/glue_dev.tsv", true, 872, {{"0", 428}, {"1", 444}}, kSst},
+        RealSet{"sst2/train.tsv", true, 60614, {}, kSst},
+        RealSet{"agnews/test.csv",
+                true,
+                7600,
+                {{"1", 1900}, {"2", 1900}, {"3", 1900}, {"4", 1900}},
+                "CSV without a header: text is column 2, text pair is column 3, label is column 1 (guessed)"},
+        RealSet{"agnews/train_10k_description_only.tsv",
+                true,
+                10001,
+                {{"World", 2509}, {"Sports", 2458}, {"Business", 2496}, {"Sci/Tech", 2538}},
+                "TSV without a header: text is column 1, label is column 2 (guessed)"},
+        RealSet{"imdb/test.tsv.zst",
+                true,
+                25000,
+                {{"0", 12500}, {"1", 12500}},
+                "TSV with a header: text is column 4 \"text\", label is column 1 \"label\" (guessed)"},
+        RealSet{"newsgroups20/test.jsonl.zst",
+                true,
+                7532,
+                {},
+                "JSON lines: text is \"text\", label is \"label\" (guessed)"}),
+    [](const auto& info) {
+      std::string name = info.param.name;
+      for (char& c : name) c = std::isalnum(static_cast<unsigned char>(c)) ? c : '_';
+      return name;
+    });
+
+TEST(RealDataErrors, latin_1_is_named) {
+  const char* root = std::getenv("TEXTMILL_DATA");
+  if (!root) GTEST_SKIP() << "TEXTMILL_DATA is not set: it names the folder with the data sets";
+  Path path = Path(root) / "trec_qc" / "train.txt";
+  try {
+    DatasetReader reader(path, {}, false);
+    for (Example example; reader.next(example);) {}
+    FAIL();
+  } catch (const base::Error& error) {
+    EXPECT_EQ(std::string(error.what()), path.string() + ":66: not UTF-8: byte 0xf0 at column 60");
+  }
+}
+
+}  // namespace
+}  // namespace textmill::data

@@ -1,0 +1,253 @@
+#include "data/schema.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <set>
+
+#include "base/error.h"
+#include "data/sample.h"
+
+namespace textmill::data {
+
+using base::Error;
+using base::Kind;
+
+namespace {
+
+// Names that data sets use, the most telling first. Compared without case.
+constexpr std::string_view kLabelNames[] = {"label",  "labels",    "class",   "category", "target",
+                                            "intent", "sentiment", "quality", "topic",    "is_duplicate"};
+constexpr std::string_view kPairNames[][2] = {
+    {"sentence1", "sentence2"}, {"question1", "question2"}, {"premise", "hypothesis"},
+    {"#1 string", "#2 string"}, {"text1", "text2"},         {"text_a", "text_b"},
+    {"text", "text_pair"},      {"question", "sentence"},   {"title", "description"}};
+constexpr std::string_view kTextNames[] = {"text",  "sentence", "review",      "content",
+                                           "body",  "comment",  "message",     "utterance",
+                                           "query", "question", "description", "title"};
+
+std::string lower(std::string_view text) {
+  std::string out(text);
+  for (char& c : out) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+  return out;
+}
+
+bool is_number(std::string_view text) {
+  double value;
+  auto end = std::from_chars(text.data(), text.data() + text.size(), value).ptr;
+  return !text.empty() && end == text.data() + text.size();
+}
+
+std::optional<size_t> find_name(const std::vector<std::string>& names, std::string_view name) {
+  for (size_t i = 0; i < names.size(); ++i) {
+    if (lower(names[i]) == name) return i;
+  }
+  return std::nullopt;
+}
+
+bool is_known_name(const std::string& name) {
+  auto among = [name = lower(name)](const auto& list) {
+    return std::find(std::begin(list), std::end(list), name) != std::end(list);
+  };
+  return among(kLabelNames) || among(kTextNames) ||
+         std::any_of(std::begin(kPairNames), std::end(kPairNames),
+                     [&](const auto& pair) { return among(pair); });
+}
+
+/// What the values of a column look like.
+struct Profile {
+  size_t rows = 0, distinct = 0, spaced = 0, longest = 0;
+  bool numbers = true;
+
+  Profile(const std::vector<std::vector<std::string>>& all, size_t first_row, size_t column) {
+    std::set<std::string_view> values;
+    for (size_t row = first_row; row < all.size(); ++row) {
+      const std::string& value = all[row][column];
+      values.insert(value);
+      ++rows;
+      spaced += value.find(' ') != std::string::npos;
+      longest = std::max(longest, value.size());
+      numbers &= is_number(value);
+    }
+    distinct = values.size();
+  }
+  bool is_text() const { return 2 * spaced >= rows; }
+  /// Few values that come again and again.
+  bool is_label() const { return distinct >= 2 && 2 * distinct <= rows && longest <= 100; }
+};
+
+/// Finds the columns of one sample.
+class Finder {
+ public:
+  Finder(const Sample& sample, const Columns& asked, bool labels, const std::string& where)
+      : sample_(sample), asked_(asked), labels_(labels), where_(where) {}
+
+  Schema run() {
+    schema_.form = sample_.form;
+    if (sample_.form == Form::fasttext || sample_.form == Form::text_file) return without_columns();
+    if (sample_.rows.empty()) fail("holds no rows");
+    schema_.width = sample_.rows[0].size();
+    if (sample_.form == Form::json_lines)
+      names_ = sample_.names;
+    else if ((schema_.header = has_header()))
+      names_ = sample_.rows[0];
+    if (sample_.rows.size() == schema_.header) fail("holds no rows after its header");
+    for (size_t i = 0; i < schema_.width; ++i) profiles_.emplace_back(sample_.rows, schema_.header, i);
+
+    if (!asked_.label.empty()) schema_.label = asked_column(asked_.label);
+    if (!asked_.text.empty()) schema_.text = *asked_column(asked_.text);
+    if (!asked_.text_pair.empty()) schema_.text_pair = asked_column(asked_.text_pair);
+    if (asked_.label.empty()) guess_label();
+    if (asked_.text.empty()) guess_texts();
+    if (labels_ && !schema_.label)
+      fail(fmt::format("cannot tell which column is the label ({}): name it", list()));
+    return schema_;
+  }
+
+ private:
+  [[noreturn]] void fail(const std::string& what) const { throw Error(Kind::invalid, where_ + ": " + what); }
+
+  Schema without_columns() {
+    if (!asked_.text.empty() || !asked_.text_pair.empty() || !asked_.label.empty()) {
+      fail("has no columns to choose from");
+    }
+    schema_.label = Column();
+    return schema_;
+  }
+
+  std::string list() const {
+    if (names_.empty()) return fmt::format("{} columns without names", schema_.width);
+    std::string out = "columns: ";
+    for (const std::string& name : names_) out += (&name == &names_[0] ? "" : ", ") + name;
+    return out;
+  }
+
+  bool has_header() const {
+    const auto& first = sample_.rows[0];
+    for (const std::string* asked : {&asked_.text, &asked_.text_pair, &asked_.label}) {
+      if (!asked->empty() && !is_number(*asked)) return true;
+    }
+    if (std::any_of(first.begin(), first.end(), is_known_name)) return true;
+    std::vector<Profile> rest;
+    for (size_t i = 0; i < first.size(); ++i) rest.emplace_back(sample_.rows, 1, i);
+    for (size_t i = 0; i < first.size(); ++i) {
+      if (rest[i].rows > 0 && rest[i].numbers) return !is_number(first[i]);
+    }
+    // Unknown names, no numbers: a word over a column of texts, and over a column of labels one that never comes again.
+    bool new_label = false;
+    for (size_t i = 0; i < first.size(); ++i) {
+      if (rest[i].is_text() && first[i].find(' ') != std::string::npos) return false;
+      new_label |=
+          rest[i].is_label() && rest[i].rows >= 20 && Profile(sample_.rows, 0, i).distinct > rest[i].distinct;
+    }
+    return new_label;
+  }
+
+  Column column(size_t index) const { return {index, names_.empty() ? "" : names_[index]}; }
+
+  std::optional<Column> asked_column(const std::string& asked) const {
+    auto named = std::find(names_.begin(), names_.end(), asked);
+    if (named != names_.end()) return column(static_cast<size_t>(named - names_.begin()));
+    if (sample_.form == Form::json_lines)
+      return Column{schema_.width, asked};  // a path, or a member that comes later
+    size_t number = 0;
+    auto end = std::from_chars(asked.data(), asked.data() + asked.size(), number).ptr;
+    bool whole = end == asked.data() + asked.size();
+    if (whole && number >= 1 && number <= schema_.width) return column(number - 1);
+    fail(fmt::format("no column \"{}\" ({})", asked, list()));
+  }
+
+  bool taken(size_t index) const { return schema_.label && schema_.label->index == index; }
+
+  void guess_label() {
+    schema_.guessed = true;
+    for (std::string_view name : kLabelNames) {
+      if (auto found = find_name(names_, name)) {
+        schema_.label = column(*found);
+        return;
+      }
+    }
+    if (!labels_) return;
+    std::vector<size_t> candidates;
+    for (size_t i = 0; i < profiles_.size(); ++i) {
+      bool is_asked = (!asked_.text.empty() && schema_.text.index == i) ||
+                      (schema_.text_pair && schema_.text_pair->index == i);
+      if (profiles_[i].is_label() && !is_asked) candidates.push_back(i);
+    }
+    if (candidates.size() == 1) schema_.label = column(candidates[0]);
+  }
+
+  void guess_texts() {
+    schema_.guessed = true;
+    bool with_pair = asked_.text_pair.empty();
+    for (const auto& [first, second] : kPairNames) {
+      auto a = find_name(names_, first), b = find_name(names_, second);
+      if (!with_pair || !a || !b || taken(*a) || taken(*b)) continue;
+      schema_.text = column(*a);
+      schema_.text_pair = column(*b);
+      return;
+    }
+    for (std::string_view name : kTextNames) {
+      auto found = find_name(names_, name);
+      if (!found || taken(*found)) continue;
+      schema_.text = column(*found);
+      return;
+    }
+    std::vector<size_t> texts, others;
+    for (size_t i = 0; i < profiles_.size(); ++i) {
+      if (taken(i) || (schema_.text_pair && schema_.text_pair->index == i)) continue;
+      (profiles_[i].is_text() ? texts : others).push_back(i);
+    }
+    if (texts.empty() && others.size() == 1) texts = others;
+    if (texts.empty() || texts.size() > (with_pair ? 2 : 1)) {
+      fail(fmt::format("cannot tell which column is the text ({}): name it", list()));
+    }
+    schema_.text = column(texts[0]);
+    if (texts.size() == 2) schema_.text_pair = column(texts[1]);
+  }
+
+  const Sample& sample_;
+  const Columns& asked_;
+  const bool labels_;
+  const std::string& where_;
+  Schema schema_;
+  std::vector<std::string> names_;
+  std::vector<Profile> profiles_;
+};
+
+}  // namespace
+
+Schema find_schema(const Sample& sample, const Columns& columns, bool labels, const std::string& where) {
+  return Finder(sample, columns, labels, where).run();
+}
+
+Schema find_schema(const base::Path& file, const Columns& columns, bool labels) {
+  return find_schema(read_sample(file), columns, labels, file.string());
+}
+
+std::string Schema::describe() const {
+  if (form == Form::fasttext) return "fastText lines: __label__NAME, then the text";
+  if (form == Form::text_file) return "a text per file: the folder's name is the label";
+  auto say = [&](std::string_view role, const Column& column) {
+    if (form == Form::json_lines) return fmt::format("{} is \"{}\"", role, column.name);
+    std::string name = column.name.empty() ? "" : fmt::format(" \"{}\"", column.name);
+    return fmt::format("{} is column {}{}", role, column.index + 1, name);
+  };
+  std::string out = form == Form::json_lines ? "JSON lines" : form == Form::csv ? "CSV" : "TSV";
+  if (form != Form::json_lines) out += header ? " with a header" : " without a header";
+  out += ": " + say("text", text);
+  if (text_pair) out += ", " + say("text pair", *text_pair);
+  if (label) out += ", " + say("label", *label);
+  return out + (guessed ? " (guessed)" : "");
+}
+
+Columns Schema::columns() const {
+  if (form == Form::fasttext || form == Form::text_file) return {};
+  auto say = [](const Column& column) {
+    return column.name.empty() ? std::to_string(column.index + 1) : column.name;
+  };
+  return {say(text), text_pair ? say(*text_pair) : "", label ? say(*label) : ""};
+}
+
+}  // namespace textmill::data
