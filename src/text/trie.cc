@@ -4,7 +4,7 @@
 
 namespace textmill::text {
 
-/// Places the nodes level by level, so that the short keys' nodes lie together.
+/// Places the nodes depth first, so that those of a key's tail lie together.
 class Trie::Builder {
  public:
   Builder(std::vector<Slot>& nodes, const std::vector<std::pair<std::string_view, int32_t>>& keys)
@@ -13,33 +13,34 @@ class Trie::Builder {
   void run() {
     nodes_.assign(2 + kCodes, {});
     nodes_[kNone].parent = nodes_[kRoot].parent = kTaken;
-    std::vector<Work> level{{kRoot, 0, keys_.size()}}, next;
-    for (size_t depth = 0; !level.empty(); ++depth) {
-      for (const Work& work : level) place(work, depth, next);
-      level.swap(next);
-      next.clear();
+    std::vector<Work> stack{{kRoot, 0, 0, keys_.size()}};
+    while (!stack.empty()) {
+      Work work = stack.back();
+      stack.pop_back();
+      place(work, stack);
     }
   }
 
  private:
   struct Work {  // keys [begin, end) pass through `node`
     Node node;
+    size_t depth;
     size_t begin, end;
   };
 
-  void place(Work work, size_t depth, std::vector<Work>& next) {
-    if (work.begin < work.end && keys_[work.begin].first.size() == depth) {
+  void place(Work work, std::vector<Work>& next) {
+    if (work.begin < work.end && keys_[work.begin].first.size() == work.depth) {
       nodes_[work.node].id = keys_[work.begin].second;
       ++work.begin;
     }
     codes_.clear();
     size_t first_child = next.size();
     for (size_t i = work.begin; i < work.end;) {
-      auto byte = static_cast<unsigned char>(keys_[i].first[depth]);
+      auto byte = static_cast<unsigned char>(keys_[i].first[work.depth]);
       size_t begin = i;
-      while (i < work.end && static_cast<unsigned char>(keys_[i].first[depth]) == byte) ++i;
+      while (i < work.end && static_cast<unsigned char>(keys_[i].first[work.depth]) == byte) ++i;
       codes_.push_back(code(byte));
-      next.push_back({kNone, begin, i});
+      next.push_back({kNone, work.depth + 1, begin, i});
     }
     if (codes_.empty()) return;
     uint32_t base = find_base();
@@ -50,10 +51,11 @@ class Trie::Builder {
     }
   }
 
-  /// A base whose slots for codes_ are free: the first one that is not behind free_.
+  /// A base whose slots for codes_ are free. The search goes on where the last one ended: nodes with several children
+  /// leave holes behind, and those with one fill them.
   uint32_t find_base() {
-    while (slot(free_).parent != kFree) ++free_;
-    for (Node first = std::max(free_, codes_[0] + 1);; ++first) {
+    Node& first = codes_.size() == 1 ? hole_ : end_;
+    for (first = std::max(first, codes_[0] + 1);; ++first) {
       uint32_t base = first - codes_[0];
       if (std::ranges::all_of(codes_, [&](uint32_t code) { return slot(base + code).parent == kFree; })) {
         slot(base + kCodes);  // a look-up may read any child's slot
@@ -70,7 +72,7 @@ class Trie::Builder {
   std::vector<Slot>& nodes_;
   const std::vector<std::pair<std::string_view, int32_t>>& keys_;
   std::vector<uint32_t> codes_;
-  Node free_ = 2;  // no slot before it is free
+  Node hole_ = 2, end_ = 2;
 };
 
 Trie::Trie(std::vector<std::pair<std::string_view, int32_t>> keys) {

@@ -129,7 +129,7 @@ class WordPiece::Pass {
   };
   Piece longest(Trie::Node node, const char* p) const {
     Piece piece{Trie::kNoId, p};
-    while (p < end_) {
+    while (in_word(p)) {  // not left to the trie, which is slower to say so
       node = model_.trie_.child(node, code(p++));
       if (node == Trie::kNone) break;
       if (model_.trie_.id(node) != Trie::kNoId) piece = {model_.trie_.id(node), p};
