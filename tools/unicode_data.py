@@ -107,7 +107,7 @@ def generate() -> str:
     lines += table("kPunctuation", "Range", ranges(splits(3)), "P* (Unicode 8) and ASCII's $+<=>^`|~.")
     lines += table("kMark", "Range", ranges(c for c in CODE_POINTS if mark(chr(c)) == ""),
                    "Mn (Unicode 8), and the seven characters that decompose into nothing else.")
-    lines += table("kWord", "Range", ranges(word_characters()), "\\w of regular expressions.")
+    lines += table("kWord", "Range", ranges(word_characters()), "\\w of regular expressions (Unicode 16).")
     lines += table("kCombiningClass", "ClassRange", combining_classes(), "Classes other than 0 (Unicode 9).")
     lines += table("kLowercase", "CaseRange", lowercase_runs(), "Simple lowercase (Unicode 17), but U+0130's.")
     lines += table("kDecomposition", "Decomposition", decompositions(), "Full canonical decompositions (Unicode 9), but Hangul's.")

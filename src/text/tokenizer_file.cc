@@ -29,6 +29,12 @@ void check_length(std::string_view token, const std::string& where) {
                                            token.size(), kMaxTokenBytes));
 }
 
+void check_unk_token(const WordPieceSpec& model, const std::string& where) {
+  if (!std::ranges::count(model.vocab, model.unk_token, &std::pair<std::string, int32_t>::first))
+    throw Error(Kind::invalid,
+                fmt::format("{}: the unknown token \"{}\" is not there", where, model.unk_token));
+}
+
 /// Type of a part such as the normalizer; empty where the file has null.
 std::string type_of(const JsonView& file, std::string_view part) {
   auto found = file.find(part);
@@ -51,7 +57,7 @@ BertNormalizer parse_normalizer(const JsonView& file) {
 WordPieceSpec parse_model(const JsonView& file) {
   JsonView model = file.at("model");
   if (model.get_string("type", "WordPiece") != "WordPiece" || model.find("merges"))
-    model.find("type").value_or(model).fail("a WordPiece model (no other type is supported yet)");
+    model.find("type").value_or(model).fail("WordPiece (no other model is supported yet)");
   WordPieceSpec spec;
   spec.unk_token = model.get_string("unk_token", spec.unk_token);
   spec.continuing_subword_prefix =
@@ -70,6 +76,7 @@ WordPieceSpec parse_model(const JsonView& file) {
                   fmt::format("{}: \"{}\": expected an id from 0 to {}", vocab.where(), token, kMaxId - 1));
     spec.vocab.emplace_back(token, static_cast<int32_t>(*number));
   }
+  check_unk_token(spec, vocab.where());
   return spec;
 }
 
@@ -256,6 +263,7 @@ TokenizerSpec parse_vocab_txt(std::string_view vocab, std::string_view where, st
   steps.handle_chinese_chars = config.get_boolean("tokenize_chinese_chars", true);
   spec.model.unk_token = token_content(config, "unk_token", "[UNK]");
   read_vocab_lines(vocab, where, spec.model);
+  check_unk_token(spec.model, std::string(where));
 
   if (auto tokens = config.find("added_tokens_decoder"))
     for (const auto& [name, token] : tokens->object())

@@ -30,9 +30,7 @@ WordPiece::WordPiece(const WordPieceSpec& spec)
       suffix_root_(trie_.walk(Trie::kRoot, spec.continuing_subword_prefix)),
       unk_id_(trie_.id(trie_.walk(Trie::kRoot, spec.unk_token))),
       max_chars_(spec.max_input_chars_per_word) {
-  if (unk_id_ == Trie::kNoId)
-    throw base::Error(base::Kind::invalid,
-                      "model.unk_token: \"" + spec.unk_token + "\" is not in model.vocab");
+  TEXTMILL_CHECK(unk_id_ != Trie::kNoId);
   action_.fill(Action::expand);
   code_.fill(Trie::kStop);
   id_.fill(unk_id_);

@@ -24,7 +24,7 @@ struct WordPieceSpec {
 /// BERT's normalization, its split into words, and greedy longest-match-first pieces of each (Devlin et al. 2019).
 class WordPiece {
  public:
-  /// Throws invalid if the vocabulary lacks unk_token.
+  /// The vocabulary has unk_token.
   explicit WordPiece(const WordPieceSpec& spec);
 
   /// Appends the tokens of `text` (well-formed UTF-8), whose first code point counts as number `first`. Stops behind
