@@ -9,24 +9,21 @@
 #include <vector>
 
 #include "base/files.h"
-#include "nn/record.h"
+#include "tasks/engine.h"
+#include "tasks/model_folder.h"
+#include "tasks/packed.h"
 
 namespace textmill::tasks {
 
-/// One sequence as the engine takes it: special tokens included, padding gone.
-struct PackedItem {
-  std::vector<int32_t> input_ids, type_ids;  // of the same length
-};
-
-struct EngineOptions {
-  std::optional<nn::Format>
-      format;       // of weights and activations; by default bf16 where the CPU has the dot product
-  int threads = 0;  // 0: as many as this process may use
-};
-
 struct ClassifierOptions {
   EngineOptions engine;
-  std::optional<int> max_length;  // tokens of a sequence; see max_length()
+  std::optional<int> max_length;  // tokens of a sequence; see ModelFolder::max_length
+};
+
+/// What a client sent as numbers, padded or not.
+struct RawItem {
+  std::span<const int64_t> input_ids, attention_mask,
+      token_type_ids;  // the last two may be empty: ones, zeros
 };
 
 /// Text classification with one model: text in, a logit per label out. Everything but run() may be called from any
@@ -40,11 +37,10 @@ class Classifier {
   /// Tokenizes, truncates to max_length(). Throws invalid if the model has no tokenizer that we know.
   PackedItem encode(std::string_view text, std::optional<std::string_view> pair = {}) const;
 
-  /// From ids that a client made: the mask (may be empty: all ones) must be a prefix of ones, the types (may be empty:
-  /// zeros) within the model's, the ids within its vocabulary, 1..max_positions of them kept. Throws invalid with the
-  /// field and the position.
-  PackedItem pack(std::span<const int64_t> input_ids, std::span<const int64_t> attention_mask = {},
-                  std::span<const int64_t> token_type_ids = {}) const;
+  /// Takes the padding off. Throws invalid with the field and the position: a mask that is not a prefix of ones, other
+  /// lengths, an id outside of the vocabulary, a type that the model does not have, no token at all or more than the
+  /// model has positions.
+  PackedItem unpad(const RawItem& item) const;
 
   /// Fills `logits` with [items, labels]. An item's logits do not depend on its neighbours or on the threads, byte for
   /// byte.
@@ -54,8 +50,9 @@ class Classifier {
   std::vector<float> scores(std::span<const float> logits) const;
 
   const std::vector<std::string>& labels() const;  // by id
-  int max_length() const;
+  const MaxLength& max_length() const;
   nn::Format format() const;
+  int threads() const;
 
  private:
   struct State;

@@ -1,0 +1,118 @@
+#include "tasks/classifier.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+#include "base/error.h"
+#include "tasks/testing.h"
+
+namespace textmill::tasks {
+namespace {
+
+struct ClassifierTest : ::testing::Test {
+  ClassifierTest() { testing::write_tiny_model(folder.path(), {.labels = {"a", "b", "c"}}); }
+
+  static std::string refusal(auto&& action) {
+    try {
+      action();
+    } catch (const base::Error& error) {
+      EXPECT_EQ(error.kind(), base::Kind::invalid);
+      return error.what();
+    }
+    return "";
+  }
+
+  static std::vector<float> run(Classifier& classifier, const std::vector<PackedItem>& items) {
+    std::vector<const PackedItem*> pointers;
+    for (const PackedItem& item : items) pointers.push_back(&item);
+    std::vector<float> logits;
+    classifier.run(pointers, logits);
+    return logits;
+  }
+
+  base::TemporaryFolder folder;
+};
+
+using Ids = std::vector<int64_t>;
+
+TEST_F(ClassifierTest, text_becomes_ids_with_the_special_tokens) {
+  Classifier classifier(folder.path(), {.max_length = 6});
+  PackedItem one = classifier.encode("The FILM was good");
+  EXPECT_EQ(one.input_ids, (std::vector<int32_t>{2, 5, 7, 8, 9, 3}));
+  EXPECT_EQ(one.type_ids, std::vector<int32_t>(6));
+  PackedItem pair = classifier.encode("good", "bad");
+  EXPECT_EQ(pair.input_ids, (std::vector<int32_t>{2, 9, 3, 10, 3}));
+  EXPECT_EQ(pair.type_ids, (std::vector<int32_t>{0, 0, 0, 1, 1}));
+  EXPECT_EQ(classifier.encode("a a a a a a a a a").input_ids.size(), 6u) << "truncated";
+}
+
+TEST_F(ClassifierTest, a_batch_gives_what_each_gives_alone) {
+  for (nn::Format format : {nn::Format::f32, nn::Format::bf16}) {
+    Classifier one(folder.path(), {{.format = format, .threads = 1}}),
+        other(folder.path(), {{.format = format, .threads = 3}});
+    std::vector<PackedItem> items;
+    for (const char* text :
+         {"a", "the film was very bad", "not good .", "really", "a a a a a a a a a a a a a a a"}) {
+      items.push_back(one.encode(text));
+    }
+    auto together = run(one, items), on_threads = run(other, items);
+    ASSERT_EQ(together.size(), items.size() * 3);
+    EXPECT_EQ(std::memcmp(together.data(), on_threads.data(), together.size() * sizeof(float)), 0);
+    for (size_t i = 0; i < items.size(); i++) {
+      auto alone = run(one, {items[i]});
+      EXPECT_EQ(std::memcmp(alone.data(), &together[i * 3], sizeof(float) * 3), 0) << i;
+    }
+  }
+}
+
+TEST_F(ClassifierTest, padding_is_taken_off_at_the_door) {
+  Classifier classifier(folder.path(), {});
+  Ids ids{2, 9, 3, 10, 3, 0, 0}, mask{1, 1, 1, 1, 1, 0, 0}, types{0, 0, 0, 1, 1, 0, 0};
+  PackedItem item = classifier.unpad({ids, mask, types});
+  EXPECT_EQ(item.input_ids, (std::vector<int32_t>{2, 9, 3, 10, 3}));
+  EXPECT_EQ(item.type_ids, (std::vector<int32_t>{0, 0, 0, 1, 1}));
+  EXPECT_EQ(classifier.unpad({ids, {}, {}}).input_ids.size(), 7u);
+  EXPECT_EQ(run(classifier, {item}), run(classifier, {classifier.encode("good", "bad")}));
+}
+
+TEST_F(ClassifierTest, refuses_numbers_that_are_no_sequence) {
+  Classifier classifier(folder.path(), {});
+  auto said = [&](const Ids& ids, const Ids& mask = {}, const Ids& types = {}) {
+    return refusal([&] { classifier.unpad({ids, mask, types}); });
+  };
+  EXPECT_EQ(said({2, 16}), "input_ids[1] is 16, expected 0 to 15");
+  EXPECT_EQ(said({2, -1}), "input_ids[1] is -1, expected 0 to 15");
+  EXPECT_EQ(said({2, 3}, {1}), "attention_mask has 1 numbers, input_ids 2");
+  EXPECT_EQ(said({2, 3, 3}, {1, 0, 1}),
+            "attention_mask[2] is 1, expected ones and then zeros (padding on the right)");
+  EXPECT_EQ(said({2, 3}, {1, 5}),
+            "attention_mask[1] is 5, expected ones and then zeros (padding on the right)");
+  EXPECT_EQ(said({2, 3}, {0, 0}), "input_ids: expected at least one token that is not padding");
+  EXPECT_EQ(said({}), "input_ids: expected at least one token that is not padding");
+  EXPECT_EQ(said({2, 3}, {}, {0, 2}), "token_type_ids[1] is 2, expected 0 to 1");
+  EXPECT_EQ(said(Ids(25, 5)), "input_ids: 25 tokens, the model has 24 positions");
+  EXPECT_EQ(said({2, 99}, {1, 0}), "") << "padding may be anything";
+}
+
+TEST_F(ClassifierTest, scores_are_softmax_or_sigmoid) {
+  Classifier single(folder.path(), {});
+  auto scores = single.scores(std::vector<float>{0, 0, 0});
+  EXPECT_FLOAT_EQ(scores[0], 1.0f / 3);
+  testing::write_tiny_model(
+      folder.path(), {.labels = {"a", "b"}, .extra = R"("problem_type": "multi_label_classification", )"});
+  EXPECT_EQ(Classifier(folder.path(), {}).scores(std::vector<float>{0, 0})[1], 0.5f);
+  testing::write_tiny_model(folder.path(), {.labels = {"a"}});
+  EXPECT_EQ(Classifier(folder.path(), {}).scores(std::vector<float>{0})[0], 0.5f);
+}
+
+TEST_F(ClassifierTest, families_without_a_tokenizer_take_ids_only) {
+  testing::write_tiny_model(folder.path(), {.model_type = "roberta"});
+  Classifier classifier(folder.path(), {});
+  EXPECT_NE(refusal([&] { classifier.encode("a"); }).find("give input_ids"), std::string::npos);
+  Ids ids{2, 5, 3};
+  EXPECT_EQ(run(classifier, {classifier.unpad({ids, {}, {}})}).size(), 2u);
+}
+
+}  // namespace
+}  // namespace textmill::tasks

@@ -1,0 +1,21 @@
+#include "tasks/engine.h"
+
+#include <thread>
+
+#include "nn/kernel/cpu_features.h"
+
+namespace textmill::tasks {
+
+nn::Format choose_format(const EngineOptions& options) {
+  if (options.format) return *options.format;
+  return nn::kernel::choose_path() == nn::kernel::Path::avx512_bf16 ? nn::Format::bf16 : nn::Format::f32;
+}
+
+int choose_threads(const EngineOptions& options) {
+  if (options.threads > 0) return options.threads;
+  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+}
+
+const char* name(nn::Format format) { return format == nn::Format::bf16 ? "bf16" : "f32"; }
+
+}  // namespace textmill::tasks

@@ -1,0 +1,39 @@
+#include "tasks/footprint.h"
+
+namespace textmill::tasks {
+namespace {
+
+nn::Batch rows_of(const nn::Plan& plan, const models::EncoderInputs& inputs,
+                  std::span<const int32_t> lengths) {
+  nn::Batch batch;
+  batch.set_rows(inputs.tokens, lengths);
+  batch.derive_rows(plan.recording);
+  return batch;
+}
+
+}  // namespace
+
+Footprint footprint(const nn::Plan& plan, const models::EncoderInputs& inputs,
+                    std::span<const int32_t> lengths) {
+  Footprint bytes;
+  int64_t element = plan.options.format == nn::Format::bf16 ? 2 : 4;
+  for (size_t i = 0; i < plan.uses.size(); i++) {
+    const nn::WeightUse& use = plan.uses[i];
+    int64_t count = plan.recording.weights[i]->count();
+    bytes.packed += count * (element * (use.product + use.transposed + use.gathered) + 4 * use.vector);
+    if (!use.trained) continue;
+    bytes.master += 4 * count;
+    bytes.gradients += 4 * count;
+    bytes.moments += 8 * count;
+  }
+  nn::Layout layout;
+  plan.assign(rows_of(plan, inputs, lengths), layout);
+  bytes.activations = static_cast<int64_t>(layout.bytes);
+  return bytes;
+}
+
+int64_t flops(const nn::Plan& plan, const models::EncoderInputs& inputs, std::span<const int32_t> lengths) {
+  return plan.flops(rows_of(plan, inputs, lengths));
+}
+
+}  // namespace textmill::tasks

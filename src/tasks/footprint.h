@@ -1,0 +1,27 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "models/bert.h"
+#include "nn/plan.h"
+
+namespace textmill::tasks {
+
+/// Bytes of memory, known before anything is allocated.
+struct Footprint {
+  int64_t packed = 0;                              // the engine's copies of weights
+  int64_t activations = 0;                         // the arena
+  int64_t master = 0, gradients = 0, moments = 0;  // of training, f32
+
+  int64_t total() const { return packed + activations + master + gradients + moments; }
+};
+
+/// What running `plan` on sequences of these lengths takes; gradients, and what the optimizer holds, if it trains.
+Footprint footprint(const nn::Plan& plan, const models::EncoderInputs& inputs,
+                    std::span<const int32_t> lengths);
+
+/// Multiplications and additions of `plan` on sequences of these lengths.
+int64_t flops(const nn::Plan& plan, const models::EncoderInputs& inputs, std::span<const int32_t> lengths);
+
+}  // namespace textmill::tasks

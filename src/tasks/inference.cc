@@ -1,0 +1,18 @@
+#include "tasks/inference.h"
+
+namespace textmill::tasks {
+
+Inference::Inference(models::TextClassifier& model, nn::Format format, nn::kernel::Pool& pool)
+    : Inference(models::record_classifier(model, {}), format, pool) {}
+
+Inference::Inference(models::ClassifierRecording recording, nn::Format format, nn::kernel::Pool&)
+    : inputs_(recording.inputs),
+      plan_(nn::make_plan(std::move(recording.recording), {.format = format})),
+      engine_(plan_) {}
+
+std::span<const float> Inference::run(PackedBatch& batch) {
+  engine_.run(batch.fill(inputs_, plan_.recording));
+  return engine_.output(0);
+}
+
+}  // namespace textmill::tasks

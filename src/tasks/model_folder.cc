@@ -1,0 +1,215 @@
+#include "tasks/model_folder.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "base/error.h"
+#include "base/hash.h"
+#include "base/log.h"
+#include "format/archive.h"
+#include "nn/checkpoint.h"
+
+namespace textmill::tasks {
+namespace {
+
+namespace fs = std::filesystem;
+using base::Error;
+using base::Kind;
+using base::Path;
+using format::Json;
+using format::JsonView;
+
+constexpr const char* kTokenizerFiles[] = {"tokenizer.json",    "tokenizer_config.json",
+                                           "vocab.txt",         "special_tokens_map.json",
+                                           "added_tokens.json", "vocab.json",
+                                           "merges.txt",        "sentencepiece.bpe.model"};
+constexpr const char* kSentenceConfig = "sentence_bert_config.json";
+
+/// transformers' class with a classification head.
+struct Architecture {
+  const char *model_type, *name;
+};
+constexpr Architecture kArchitectures[] = {{"bert", "BertForSequenceClassification"},
+                                           {"distilbert", "DistilBertForSequenceClassification"},
+                                           {"roberta", "RobertaForSequenceClassification"},
+                                           {"xlm-roberta", "XLMRobertaForSequenceClassification"},
+                                           {"camembert", "CamembertForSequenceClassification"}};
+
+std::vector<std::string> read_labels(const JsonView& config, int count) {
+  std::vector<std::string> labels(count);
+  for (int id = 0; id < count; id++) labels[id] = fmt::format("LABEL_{}", id);
+  auto names = config.find("id2label");
+  if (!names) return labels;
+  for (const auto& [key, label] : names->object()) {
+    size_t id = 0;
+    for (char c : key) id = c >= '0' && c <= '9' && id < labels.size() ? id * 10 + (c - '0') : labels.size();
+    if (key.empty() || id >= labels.size()) label.fail(fmt::format("ids from 0 to {}", count - 1));
+    labels[id] = label.string();
+  }
+  return labels;
+}
+
+std::vector<Path> weight_files(const Path& folder) {
+  std::vector<Path> files;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    if (entry.path().extension() == ".safetensors") files.push_back(entry.path());
+  }
+  std::sort(files.begin(), files.end());
+  return files;
+}
+
+/// "bert": what a bare encoder's checkpoint leaves out of the names.
+std::string body_name(std::span<nn::Weight* const> weights) {
+  return weights[0]->name.substr(0, weights[0]->name.find('.'));
+}
+
+/// The configuration of a classifier with these labels, as transformers writes it.
+Json config_for(Json config, const std::vector<std::string>& labels) {
+  std::string type = JsonView(config, "config.json").at("model_type").string();
+  for (const auto& [model_type, name] : kArchitectures) {
+    if (type == model_type) config.set("architectures", Json::array(std::vector{name}));
+  }
+  Json names = Json::object({}), ids = Json::object({});
+  for (size_t id = 0; id < labels.size(); id++) {
+    names.set(std::to_string(id), labels[id]);
+    ids.set(labels[id], id);
+  }
+  config.set("id2label", std::move(names));
+  config.set("label2id", std::move(ids));
+  config.set("problem_type", "single_label_classification");
+  if (config.find("num_labels")) config.set("num_labels", labels.size());
+  for (const char* dtype : {"dtype", "torch_dtype"}) {
+    if (config.find(dtype)) config.set(dtype, "float32");
+  }
+  return config;
+}
+
+}  // namespace
+
+ModelFolder::ModelFolder(const Path& path) : path_(path), folder_(path) {
+  if (!fs::exists(path)) throw Error(Kind::not_found, path.string() + ": no such model folder or archive");
+  if (!fs::is_directory(path)) {
+    unpacked_ = std::make_unique<base::TemporaryFolder>("textmill-model");
+    format::extract_archive(path, unpacked_->path());
+    folder_ = unpacked_->path();
+  }
+  if (!fs::exists(folder_ / "config.json")) {
+    throw Error(Kind::invalid, path.string() + ": holds no config.json, so it is no model folder");
+  }
+  config_ = format::read_json(folder_ / "config.json");
+  JsonView config(config_, (path / "config.json").string());
+  architecture_ = models::bert_config(config);
+  labels_ = read_labels(config, architecture_.labels);
+  multi_label_ = config.get_string("problem_type", "") == "multi_label_classification";
+  if (!fs::exists(folder_ / "model.safetensors") && !fs::exists(folder_ / "model.safetensors.index.json")) {
+    const char* other = fs::exists(folder_ / "pytorch_model.bin")
+                            ? " (pytorch_model.bin is not read: save it again with transformers)"
+                            : "";
+    throw Error(Kind::invalid, fmt::format("{}: holds no model.safetensors{}", path.string(), other));
+  }
+  stored_ = std::make_unique<nn::Safetensors>(folder_);
+}
+
+bool ModelFolder::has_head() const {
+  models::ClassifierHead head(architecture_);
+  nn::fields(head);  // names the weights
+  return stored_->find(head.out.weight.name) != nullptr;
+}
+
+std::string ModelFolder::checksum() const {
+  base::Sha256 sum;
+  for (const Path& file : weight_files(folder_)) sum.update(base::MappedFile(file).text());
+  return sum.hex_digest();
+}
+
+std::unique_ptr<models::TextClassifier> ModelFolder::load() const {
+  if (!has_head()) {
+    throw Error(Kind::invalid,
+                path_.string() + ": a bare encoder, without a classification head; train it first");
+  }
+  return load(architecture_);
+}
+
+std::unique_ptr<models::TextClassifier> ModelFolder::load(const models::BertConfig& architecture) const {
+  auto model = std::make_unique<models::TextClassifier>(architecture);
+  auto weights = nn::fields(*model);
+  nn::require_weights(nn::load_weights(weights, *stored_, body_name(weights)), *stored_);
+  return model;
+}
+
+std::unique_ptr<models::TextClassifier> ModelFolder::load_with_fresh_head(
+    const models::BertConfig& architecture, uint64_t seed) const {
+  auto model = std::make_unique<models::TextClassifier>(architecture);
+  auto body = nn::fields(*model), head = nn::fields(model->head);
+  std::erase_if(body,
+                [&](auto* weight) { return std::find(head.begin(), head.end(), weight) != head.end(); });
+  nn::require_weights(nn::load_weights(body, *stored_, body_name(body)), *stored_);
+
+  std::vector<nn::Weight*> fresh{&model->head.out.weight, &model->head.out.bias};
+  std::erase_if(head,
+                [&](auto* weight) { return std::find(fresh.begin(), fresh.end(), weight) != fresh.end(); });
+  for (nn::Weight* weight : nn::load_weights(head, *stored_, body_name(body))) fresh.push_back(weight);
+  JsonView config(config_, (path_ / "config.json").string());
+  nn::initialize_weights(fresh, config.get_number("initializer_range", 0.02), seed);
+
+  std::vector<std::string> names;
+  for (const nn::Weight* weight : fresh) names.push_back(weight->name);
+  base::log(base::Level::info, "fresh_weights",
+            {{"model", path_.string()}, {"tensors", fmt::format("{}", fmt::join(names, ", "))}});
+  return model;
+}
+
+std::optional<text::Tokenizer> ModelFolder::find_tokenizer() const {
+  bool known = architecture_.family != models::BertConfig::Family::roberta &&
+               (fs::exists(folder_ / "tokenizer.json") || fs::exists(folder_ / "vocab.txt"));
+  return known ? std::optional(text::Tokenizer::load(folder_)) : std::nullopt;
+}
+
+text::Tokenizer ModelFolder::tokenizer() const {
+  auto tokenizer = find_tokenizer();
+  if (tokenizer) return std::move(*tokenizer);
+  throw Error(Kind::invalid,
+              path_.string() + (architecture_.family == models::BertConfig::Family::roberta
+                                    ? ": the tokenizer of this model type is not built; give input_ids"
+                                    : ": holds neither tokenizer.json nor vocab.txt; give input_ids"));
+}
+
+MaxLength ModelFolder::max_length(std::optional<int> flag, const text::Tokenizer* tokenizer) const {
+  int most = architecture_.max_length();
+  if (flag && *flag > most) {
+    throw Error(Kind::invalid,
+                fmt::format("max-length {}: {} has only {} positions", *flag, path_.string(), most));
+  }
+  if (flag) return {*flag, "max-length"};
+  auto at_most = [&](int64_t tokens, const char* source) {
+    return MaxLength{static_cast<int>(std::min<int64_t>(tokens, most)), source};
+  };
+  if (Path file = folder_ / kSentenceConfig; fs::exists(file)) {
+    Json json = format::read_json(file);
+    if (auto found = JsonView(json, (path_ / kSentenceConfig).string()).find("max_seq_length")) {
+      return at_most(found->integer(1), kSentenceConfig);
+    }
+  }
+  if (tokenizer && tokenizer->file_max_length()) return at_most(*tokenizer->file_max_length(), "tokenizer");
+  return at_most(most, "config.json");
+}
+
+void write_model_folder(const Path& to, const ModelFolder& base, models::TextClassifier& model,
+                        const std::vector<std::string>& labels, int max_length) {
+  fs::create_directories(to);
+  for (const char* name : kTokenizerFiles) {
+    Path from = base.folder() / name;
+    if (fs::exists(from)) base::write_file_durably(to / name, base::MappedFile(from).text());
+  }
+  base::write_file_durably(to / kSentenceConfig,
+                           format::to_pretty_text(Json::object({{"max_seq_length", max_length}})));
+  base::write_file_durably(to / "config.json", format::to_pretty_text(config_for(base.config(), labels)));
+  auto weights = nn::fields(model);
+  for (nn::Weight* weight : weights) weight->own();  // so that it is f32
+  nn::save_weights(weights, to / "model.safetensors");
+}
+
+}  // namespace textmill::tasks

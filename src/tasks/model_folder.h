@@ -1,0 +1,80 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/files.h"
+#include "format/json.h"
+#include "models/bert.h"
+#include "nn/safetensors.h"
+#include "text/tokenizer.h"
+
+namespace textmill::tasks {
+
+/// The longest sequence of a model, special tokens included, and who says so.
+struct MaxLength {
+  int tokens = 0;
+  std::string source;
+};
+
+/// A model folder of Hugging Face's layout: config.json, model.safetensors (or its shards), tokenizer files. Mapped, not
+/// read: opening is fast. Every error names the file, and the member or the tensor in it.
+class ModelFolder {
+ public:
+  /// A folder, or a tar archive (model.tar.gz) of one, which is unpacked for the life of the object. Throws not_found,
+  /// invalid: not a model folder, an architecture that is not built.
+  explicit ModelFolder(const base::Path& path);
+
+  const base::Path& path() const { return path_; }      // as it was given
+  const base::Path& folder() const { return folder_; }  // where the files are
+  const format::Json& config() const { return config_; }
+  const models::BertConfig& architecture() const { return architecture_; }
+  const std::vector<std::string>& labels() const { return labels_; }  // by id
+  bool multi_label() const { return multi_label_; }
+
+  /// The checkpoint ends in a classification head; without one it is a bare encoder.
+  bool has_head() const;
+
+  /// SHA-256 of the weights' files.
+  std::string checksum() const;
+
+  /// The weights as they are stored, borrowed: this object must outlive them. Throws invalid naming the file and the
+  /// tensor that is missing, or has another shape than config.json asks for.
+  std::unique_ptr<models::TextClassifier> load() const;
+  /// To train on other labels, or a bare encoder: the head's last layer is drawn from the seed (normal with
+  /// initializer_range, biases 0), and what else of the head the checkpoint lacks; the log says what. `architecture` may
+  /// differ from architecture() in labels and dropout.
+  std::unique_ptr<models::TextClassifier> load_with_fresh_head(const models::BertConfig& architecture,
+                                                               uint64_t seed) const;
+  /// load() with `architecture`, which may differ in dropout.
+  std::unique_ptr<models::TextClassifier> load(const models::BertConfig& architecture) const;
+
+  /// Nothing if there is none that we know; tokenizer() then throws invalid.
+  std::optional<text::Tokenizer> find_tokenizer() const;
+  text::Tokenizer tokenizer() const;
+
+  /// `flag`, else max_seq_length of sentence_bert_config.json, else what the tokenizer's files say (null: no tokenizer),
+  /// else what the position table holds; never more than that. Throws invalid if `flag` is more.
+  MaxLength max_length(std::optional<int> flag, const text::Tokenizer* tokenizer) const;
+
+ private:
+  base::Path path_;
+  std::unique_ptr<base::TemporaryFolder> unpacked_;
+  base::Path folder_;
+  format::Json config_;
+  models::BertConfig architecture_;
+  std::vector<std::string> labels_;
+  bool multi_label_ = false;
+  std::unique_ptr<nn::Safetensors> stored_;
+};
+
+/// Writes what transformers loads as AutoModelForSequenceClassification: config.json, model.safetensors in f32, the
+/// tokenizer files of `base` unchanged, and the maximum length in sentence_bert_config.json. Durable, model.safetensors
+/// last. `labels` by id.
+void write_model_folder(const base::Path& to, const ModelFolder& base, models::TextClassifier& model,
+                        const std::vector<std::string>& labels, int max_length);
+
+}  // namespace textmill::tasks
