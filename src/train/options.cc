@@ -112,6 +112,19 @@ void set_option(TrainOptions& options, std::string_view spelled, std::string_vie
   row->set(options, {spelled, value});
 }
 
+format::Json to_json(const TrainOptions& o) {
+  auto json = format::Json::object({{"epochs", o.epochs},
+                                    {"batch_size", o.batch_size},
+                                    {"gradient_accumulation", o.gradient_accumulation},
+                                    {"learning_rate", o.learning_rate},
+                                    {"warmup_ratio", o.warmup_ratio},
+                                    {"weight_decay", o.weight_decay},
+                                    {"max_grad_norm", o.max_grad_norm},
+                                    {"seed", o.seed}});
+  if (o.dropout) json.set("dropout", *o.dropout);
+  return json;
+}
+
 void check(const TrainOptions& options) {
   if (!options.text_pair.empty() && options.text.empty()) {
     throw Error(Kind::invalid, "text-pair: needs text, the column of the first text");

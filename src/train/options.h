@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "format/json.h"
 #include "nn/record.h"
 
 namespace textmill::train {
@@ -48,6 +49,9 @@ std::span<const OptionRow> option_rows();
 /// Sets an option, spelled "--batch-size", "batch_size" or "batch-size". Throws invalid naming it as it was spelled and
 /// the value, or the nearest name.
 void set_option(TrainOptions& options, std::string_view spelled, std::string_view value);
+
+/// Those that decide the result, under their hyperparameters' names.
+format::Json to_json(const TrainOptions& options);
 
 /// Throws invalid if options do not go together.
 void check(const TrainOptions& options);

@@ -12,7 +12,7 @@ std::vector<uint32_t> epoch_order(uint64_t seed, int epoch, uint32_t rows) {
   std::iota(order.begin(), order.end(), 0);
   uint64_t state = derive(seed, epoch);
   for (uint32_t i = rows; i-- > 1;) {
-    uint64_t random = nn::mix64(state += 0x9e3779b97f4a7c15);
+    uint64_t random = scatter(state += 0x9e3779b97f4a7c15);
     std::swap(order[i], order[static_cast<unsigned __int128>(random) * (i + 1) >> 64]);
   }
   return order;

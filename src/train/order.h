@@ -4,14 +4,17 @@
 #include <span>
 #include <vector>
 
-#include "nn/dropout.h"
-
 namespace textmill::train {
 
-/// A number that says who `b` of `a` is: the seed of an epoch, or of a step's dropout.
-inline uint64_t derive(uint64_t a, uint64_t b) {
-  return nn::mix64(nn::mix64(a + 0x9e3779b97f4a7c15) + b);
+/// splitmix64's output function (Steele, Lea and Flood 2014): a bijection that scatters.
+constexpr uint64_t scatter(uint64_t x) {
+  x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9;
+  x = (x ^ x >> 27) * 0x94d049bb133111eb;
+  return x ^ x >> 31;
 }
+
+/// A number that says who `b` of `a` is: the seed of an epoch, or of a step's dropout.
+constexpr uint64_t derive(uint64_t a, uint64_t b) { return scatter(scatter(a + 0x9e3779b97f4a7c15) + b); }
 
 /// The order of the rows in an epoch (from 0): Fisher and Yates's shuffle of 0..rows-1 from the last place down, where
 /// place i swaps with (x · (i + 1)) >> 64, x being splitmix64's next number, started at derive(seed, epoch). It depends

@@ -1,0 +1,335 @@
+#include "train/run.h"
+
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <memory>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/time.h"
+#include "base/version.h"
+#include "nn/kernel/cpu_features.h"
+#include "tasks/inference.h"
+#include "tasks/model_folder.h"
+#include "tasks/scores.h"
+#include "train/card.h"
+#include "train/checkpoint.h"
+#include "train/load.h"
+#include "train/memory.h"
+#include "train/progress.h"
+#include "train/schedule.h"
+#include "train/state.h"
+#include "train/trainer.h"
+
+namespace textmill::train {
+namespace {
+
+namespace fs = std::filesystem;
+using base::Error;
+using base::Kind;
+using base::Path;
+using format::Json;
+
+constexpr size_t kKeptCheckpoints = 2;
+constexpr int64_t kEvaluationTokens = 4096;  // of a batch
+
+/// Adds the time it lives to a sum.
+class Timed {
+ public:
+  explicit Timed(double& sum) : sum_(sum) {}
+  ~Timed() { sum_ += base::seconds_since(start_); }
+
+ private:
+  double& sum_;
+  base::SteadyTime start_ = base::steady_now();
+};
+
+/// Of the parts of a run.
+struct Seconds {
+  double tokenize = 0, steps = 0, evaluate = 0, checkpoint = 0;
+};
+
+class Run {
+ public:
+  Run(const TrainPaths& paths, const TrainOptions& options, std::stop_token stop);
+  Outcome train();
+
+ private:
+  std::optional<Path> find_checkpoint() const;
+  void load_data();
+  void load_model();
+  Json recipe() const;
+  void resume();
+  bool one_step();
+  bool end_epoch();
+  std::optional<tasks::Scores> evaluate();
+  void checkpoint(bool is_best);
+  Outcome stopped();
+  void finish();
+  Json record() const;
+
+  const TrainPaths& paths_;
+  const TrainOptions& options_;
+  std::stop_token stop_;
+  Path checkpoints_;
+  base::WallTime started_ = base::wall_now();
+  base::SteadyTime start_ = base::steady_now();
+  nn::Format format_;
+  nn::kernel::Pool pool_;
+  tasks::ModelFolder base_;
+  tasks::MaxLength max_length_;
+  LoadedText train_, validation_;
+  std::unique_ptr<models::TextClassifier> model_;
+  std::unique_ptr<Trainer> trainer_;
+  std::unique_ptr<tasks::Inference> inference_;
+  std::unique_ptr<Progress> progress_;
+  Steps steps_;
+  std::vector<uint32_t> order_;
+  RunState state_;
+  std::optional<Path> checkpoint_;             // the newest one
+  int64_t checkpointed_ = 0, resumed_at_ = 0;  // steps
+  int64_t rows_done_ = 0;                      // in this process
+  Seconds seconds_;
+};
+
+Run::Run(const TrainPaths& paths, const TrainOptions& options, std::stop_token stop)
+    : paths_(paths),
+      options_(options),
+      stop_(std::move(stop)),
+      checkpoints_(paths.checkpoints.empty() ? paths.output / "checkpoints" : paths.checkpoints),
+      format_(tasks::choose_format({options.format, options.threads})),
+      pool_(tasks::choose_threads({options.format, options.threads})),
+      base_(paths.model) {}
+
+Outcome Run::train() {
+  checkpoint_ = find_checkpoint();
+  load_data();
+  load_model();
+  if (checkpoint_) resume();
+  progress_ = std::make_unique<Progress>(steps_, state_.step);
+  while (true) {
+    bool epoch_ended = state_.step > 0 && state_.step % steps_.per_epoch() == 0;
+    bool evaluated = std::ssize(*state_.epochs.array()) == state_.step / steps_.per_epoch();
+    if (epoch_ended && !evaluated && !end_epoch()) return stopped();
+    if (state_.step == steps_.total()) break;
+    if (stop_.stop_requested() || !one_step()) return stopped();
+    if (options_.checkpoint_every > 0 && state_.step % options_.checkpoint_every == 0) checkpoint(false);
+  }
+  finish();
+  return Outcome::finished;
+}
+
+/// The newest good checkpoint, if the options ask for it. Fresh runs start in fresh folders.
+std::optional<Path> Run::find_checkpoint() const {
+  if (!options_.resume) {
+    for (const Path& taken : {checkpoints_, paths_.output / "model.safetensors"}) {
+      if (!fs::exists(taken) || (fs::is_directory(taken) && fs::is_empty(taken))) continue;
+      throw Error(
+          Kind::exists,
+          taken.string() +
+              " is there from an earlier run: --resume continues it, another --output leaves it alone");
+    }
+    return {};
+  }
+  auto found = newest_checkpoint(checkpoints_);
+  if (found) return found->path;
+  base::log(base::Level::info, "no_checkpoint",
+            {{"folder", checkpoints_.string()}, {"start", "from the beginning"}});
+  return {};
+}
+
+void Run::load_data() {
+  text::Tokenizer tokenizer = base_.tokenizer();
+  max_length_ = base_.max_length(options_.max_length, &tokenizer);
+  base::log(base::Level::info, "max_length",
+            {{"tokens", max_length_.tokens}, {"source", max_length_.source}});
+  Timed timed(seconds_.tokenize);
+  auto load = [&](const Path& path, const data::Columns& columns, const KnownLabels& known) {
+    auto loaded = load_text(path, columns, known, tokenizer, max_length_.tokens, pool_, stop_);
+    base::log(base::Level::info, "data",
+              {{"path", path.string()},
+               {"schema", *loaded.source.find("schema")->string()},
+               {"rows", loaded.examples.size()}});
+    return loaded;
+  };
+  train_ = load(paths_.train, {options_.text, options_.text_pair, options_.label},
+                {base_.has_head() ? base_.labels() : std::vector<std::string>{}});
+  if (!paths_.validation.empty())
+    validation_ = load(paths_.validation, train_.columns, {train_.labels, true});
+  if (train_.labels.size() < 2) {
+    throw Error(Kind::invalid, fmt::format("{}: all rows have the label {}; nothing to tell apart",
+                                           paths_.train.string(), train_.labels[0]));
+  }
+  steps_ = {.rows = train_.examples.size(),
+            .rows_per_step = static_cast<uint32_t>(options_.batch_size * options_.gradient_accumulation),
+            .epochs = options_.epochs};
+}
+
+void Run::load_model() {
+  models::BertConfig architecture = base_.architecture();
+  architecture.labels = static_cast<int>(train_.labels.size());
+  if (options_.dropout) {
+    architecture.dropout = architecture.attention_dropout = architecture.head_dropout = *options_.dropout;
+  }
+  bool keep_head = base_.has_head() && base_.labels() == train_.labels;
+  model_ = keep_head ? base_.load(architecture) : base_.load_with_fresh_head(architecture, options_.seed);
+  TrainingPlan plan = make_training_plan(*model_, format_);
+  check_memory(plan, train_.examples, options_, available_memory());
+  for (nn::Weight* weight : nn::fields(*model_)) weight->own();
+  trainer_ = std::make_unique<Trainer>(std::move(plan), options_, pool_);
+  state_.recipe = recipe();
+}
+
+/// All that decides the bytes of the result.
+Json Run::recipe() const {
+  Json json = to_json(options_);
+  json.set("precision", tasks::name(format_));
+  json.set("max_length", max_length_.tokens);
+  json.set("model", base_.checksum());
+  json.set("train", fmt::format("{:08x}", train_.examples.checksum()));
+  json.set("validation", fmt::format("{:08x}", validation_.examples.checksum()));
+  return json;
+}
+
+void Run::resume() {
+  state_ = read_state(*checkpoint_, state_.recipe);
+  restore_trainer(*checkpoint_, state_, *trainer_, *model_);
+  resumed_at_ = checkpointed_ = state_.step;
+  base::log(base::Level::info, "resumed", {{"checkpoint", checkpoint_->string()}, {"step", state_.step}});
+}
+
+/// False if it was stopped midway; then nothing has changed.
+bool Run::one_step() {
+  int64_t step = state_.step;
+  int epoch = steps_.epoch_of(step);
+  if (order_.empty() || step % steps_.per_epoch() == 0)
+    order_ = epoch_order(options_.seed, epoch, steps_.rows);
+  auto rows = steps_.rows_of(step, order_);
+  double rate = LinearSchedule(options_.learning_rate, options_.warmup_ratio, steps_.total()).at(step);
+  {
+    Timed timed(seconds_.steps);
+    auto result = trainer_->step(train_.examples, rows, step, rate, stop_);
+    if (!result) return false;
+    state_.epoch_loss += result->loss;
+    state_.history += format::to_text(Json::object({{"epoch", epoch + 1},
+                                                    {"step", step + 1},
+                                                    {"loss", result->loss},
+                                                    {"learning_rate", rate},
+                                                    {"gradient_norm", result->gradient_norm}})) +
+                      "\n";
+    progress_->step(step, result->loss, rows.size(), seconds_.tokenize + seconds_.steps);
+  }
+  rows_done_ += static_cast<int64_t>(rows.size());
+  state_.step++;
+  return true;
+}
+
+/// Evaluates, records the epoch and writes a checkpoint. False if it was stopped midway; then nothing has changed.
+bool Run::end_epoch() {
+  int epoch = static_cast<int>(state_.step / steps_.per_epoch());
+  Json record = Json::object({{"epoch", epoch},
+                              {"step", state_.step},
+                              {"loss", state_.epoch_loss / static_cast<double>(steps_.per_epoch())}});
+  bool is_best = false;
+  if (validation_.examples.size() > 0) {
+    auto scores = evaluate();
+    if (!scores) return false;
+    Best now{epoch, scores->accuracy(), scores->mean_loss()};
+    is_best = !state_.best || now.better_than(*state_.best);
+    if (is_best) state_.best = now;
+    record.set("validation", tasks::to_json(*scores, train_.labels));
+    progress_->line(
+        fmt::format("epoch={} validation_accuracy={:.4f} validation_macro_f1={:.4f} validation_loss={:.4f}",
+                    epoch, scores->accuracy(), scores->macro_f1(), scores->mean_loss()));
+  }
+  state_.epochs.array()->push_back(std::move(record));
+  state_.epoch_loss = 0;
+  checkpoint(is_best);
+  return true;
+}
+
+std::optional<tasks::Scores> Run::evaluate() {
+  Timed timed(seconds_.evaluate);
+  trainer_->settle();
+  if (inference_)
+    inference_->refresh();
+  else
+    inference_ = std::make_unique<tasks::Inference>(*model_, format_, pool_);
+  tasks::Scores scores(static_cast<int>(train_.labels.size()));
+  tasks::PackedBatch batch;
+  const Examples& examples = validation_.examples;
+  for (uint32_t first = 0, row = 0; row < examples.size(); first = row) {
+    if (stop_.stop_requested()) return {};
+    batch.clear();
+    for (; row < examples.size() &&
+           (row == first || batch.tokens() + examples.length(row) <= kEvaluationTokens);
+         row++) {
+      batch.add(examples.input_ids(row), examples.type_ids(row));
+    }
+    auto logits = inference_->run(batch);
+    for (uint32_t i = first; i < row; i++) {
+      scores.add(examples.label(i), logits.subspan((i - first) * train_.labels.size(), train_.labels.size()));
+    }
+  }
+  return scores;
+}
+
+void Run::checkpoint(bool is_best) {
+  Timed timed(seconds_.checkpoint);
+  checkpoint_ = save_checkpoint(checkpoints_, state_, *trainer_, *model_, is_best, checkpoint_);
+  checkpointed_ = state_.step;
+  prune_checkpoints(checkpoints_, kKeptCheckpoints);
+}
+
+Outcome Run::stopped() {
+  if (checkpointed_ != state_.step) checkpoint(false);
+  base::log(base::Level::info, "stopped", {{"step", state_.step}, {"resume", "--resume"}});
+  return Outcome::stopped;
+}
+
+void Run::finish() {
+  load_best(*checkpoint_, state_, *model_);
+  tasks::write_model_folder(paths_.output, base_, *model_, train_.labels, max_length_.tokens);
+  Json run = record();
+  base::write_file_durably(paths_.output / "metrics.jsonl", state_.history);
+  base::write_file_durably(paths_.output / "run.json", format::to_pretty_text(run));
+  base::write_file_durably(paths_.output / "README.md", model_card(run));
+}
+
+Json Run::record() const {
+  double work = seconds_.tokenize + seconds_.steps;
+  Json json = Json::object({{"format", 1},
+                            {"textmill", base::version()},
+                            {"task", options_.task},
+                            {"base_model", paths_.model.filename().string()},
+                            {"recipe", recipe()},
+                            {"labels", Json::array(train_.labels)},
+                            {"train", train_.source}});
+  if (!paths_.validation.empty()) json.set("validation", validation_.source);
+  json.set("steps", state_.step);
+  json.set("epochs", state_.epochs);
+  if (state_.best) json.set("best_epoch", state_.best->epoch);
+  json.set("threads", pool_.threads());
+  json.set("cpu", nn::kernel::name(nn::kernel::choose_path()));
+  json.set("started", base::iso8601(started_));
+  json.set("resumed_at_step", resumed_at_);
+  json.set("seconds", Json::object({{"total", base::seconds_since(start_)},
+                                    {"tokenize", seconds_.tokenize},
+                                    {"steps", seconds_.steps},
+                                    {"evaluate", seconds_.evaluate},
+                                    {"checkpoint", seconds_.checkpoint}}));
+  json.set("samples_per_second", work > 0 ? static_cast<double>(rows_done_) / work : 0);
+  return json;
+}
+
+}  // namespace
+
+Outcome train(const TrainPaths& paths, const TrainOptions& options, std::stop_token stop) {
+  check(options);
+  fs::create_directories(paths.output);
+  base::FileLock lock(paths.output / ".lock");
+  return Run(paths, options, std::move(stop)).train();
+}
+
+}  // namespace textmill::train
