@@ -104,8 +104,20 @@ class Sharing {
   }
   static bool stays_in_row(Kind kind) { return is_elementwise(kind) || kind == Kind::norm; }
 
-  /// Written and read inside of one fused phase only.
+  /// Written and read inside of one fused phase only, and so are all tensors between that phase's steps: an executor
+  /// fuses a phase, or runs it step by step with memory for each of them.
   bool is_elided(int tensor) const {
+    if (!is_inside(tensor)) return false;
+    const Group& group = plan_.groups[group_of_[accesses_[tensor][0].step]];
+    for (int i = group.first + 1; i < group.first + group.count; i++) {
+      const Step &step = plan_.steps[i], &before = plan_.steps[i - 1];
+      int link = step.phase == Phase::forward ? before.op.outputs[0] : step.d_output;
+      if (!is_inside(link)) return false;
+    }
+    return true;
+  }
+
+  bool is_inside(int tensor) const {
     const auto& accesses = accesses_[tensor];
     if (accesses.empty() || accesses.back().step == end_) return false;
     int group = group_of_[accesses[0].step];

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "base/error.h"
+#include "nn/kernel/bf16.h"
 #include "nn/kernel/kernels.h"
 #include "nn/kernel/pool.h"
 
@@ -131,6 +132,56 @@ void mean_backward(Pool& pool, const Kernels& kernels, Type type, int cols, std:
     rows_of(kernels, type)
         .mean_backward(static_cast<const std::byte*>(dy) + s * bytes, cols, begin[s], begin[s + 1], dx,
                        accumulate);
+  });
+}
+
+namespace {
+
+template <class T>
+void rotate_row(int cols, int head_dim, int pairs, const float* angles, const T* x, T* y, bool accumulate) {
+  auto put = [&](int j, float value) { y[j] = narrow<T>(accumulate ? widen(y[j]) + value : value); };
+  for (int head = 0; head < cols; head += head_dim) {
+    for (int j = head; j < head + pairs; j++) {
+      float a = widen(x[j]), b = widen(x[j + pairs]), cosine = angles[2 * (j - head)],
+            sine = angles[2 * (j - head) + 1];
+      put(j, a * cosine - b * sine);
+      put(j + pairs, b * cosine + a * sine);
+    }
+    for (int j = head + 2 * pairs; j < head + head_dim; j++) put(j, widen(x[j]));
+  }
+}
+
+/// Calls body with a value of the type.
+template <class Body>
+void with_type(Type type, const Body& body) {
+  if (type == Type::f32) {
+    body(float());
+  } else {
+    body(bf16());
+  }
+}
+
+}  // namespace
+
+void rotate(Pool& pool, Type type, int rows, int cols, int head_dim, int pairs, const float* angles,
+            const void* x, void* y, bool accumulate) {
+  with_type(type, [&]<class T>(T) {
+    in_parts(pool, rows, kRows, [&](int, int first, int count) {
+      for (int64_t r = first; r < first + count; r++) {
+        rotate_row(cols, head_dim, pairs, angles + r * pairs * 2, static_cast<const T*>(x) + r * cols,
+                   static_cast<T*>(y) + r * cols, accumulate);
+      }
+    });
+  });
+}
+
+void sum_rows(Pool& pool, Type type, int rows, int cols, const void* x, float* sums) {
+  with_type(type, [&]<class T>(T) {
+    in_parts(pool, cols, kColumns, [&](int, int first, int count) {
+      for (int64_t r = 0; r < rows; r++) {
+        for (int j = first; j < first + count; j++) sums[j] += widen(static_cast<const T*>(x)[r * cols + j]);
+      }
+    });
   });
 }
 

@@ -60,7 +60,7 @@ struct NormBackward {
   const void* dy = nullptr;
   void* dx = nullptr;  // may be dy; absent if nobody wants it
   bool accumulate = false;
-  /// dropout(dx) as well, for the operand of the sum that the norm was taken of; not where dx accumulates.
+  /// The gradient dropped out, as well: for the operand of the sum that the norm was taken of.
   void* d_dropped = nullptr;
   Dropout dropout;
   float *d_scale = nullptr, *d_bias = nullptr;  // added to; absent if frozen
@@ -116,6 +116,14 @@ void mean(Pool& pool, const Kernels& kernels, Type type, int cols, std::span<con
           const void* x, void* y);
 void mean_backward(Pool& pool, const Kernels& kernels, Type type, int cols, std::span<const int32_t> begin,
                    const void* dy, void* dx, bool accumulate);
+
+/// Turns the first 2 · pairs columns of each head by its row's angles [rows, pairs, 2] (cosine, sine): the pair
+/// (j, j + pairs) becomes (a cos - b sin, b cos + a sin). y may be x.
+void rotate(Pool& pool, Type type, int rows, int cols, int head_dim, int pairs, const float* angles,
+            const void* x, void* y, bool accumulate);
+
+/// sums[j] += Σ x[r][j].
+void sum_rows(Pool& pool, Type type, int rows, int cols, const void* x, float* sums);
 
 /// loss[r] = weight[r] · (log Σ exp(logits) - logits[label]); a label below 0 has loss 0.
 struct CrossEntropy {

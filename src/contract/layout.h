@@ -1,0 +1,51 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "base/error.h"
+#include "base/files.h"
+
+namespace textmill::contract {
+
+/// Where a container finds its input and leaves its output.
+class Layout {
+ public:
+  static constexpr const char* kDefaultRoot = "/opt/ml";
+  /// The environment variable that names another root.
+  static constexpr const char* kRootVariable = "SAGEMAKER_BASE_DIR";
+
+  explicit Layout(base::Path root) : root_(std::move(root)) {}
+  static Layout from_environment();
+
+  const base::Path& root() const { return root_; }
+  base::Path hyperparameters() const { return root_ / "input/config/hyperparameters.json"; }
+  base::Path input_data_config() const { return root_ / "input/config/inputdataconfig.json"; }
+  base::Path resource_config() const { return root_ / "input/config/resourceconfig.json"; }
+  base::Path channel(std::string_view name) const { return root_ / "input/data" / name; }
+  /// Training writes the model here, serving reads it here.
+  base::Path model() const { return root_ / "model"; }
+  base::Path checkpoints() const { return root_ / "checkpoints"; }
+  base::Path output_data() const { return root_ / "output/data"; }
+  base::Path failure() const { return root_ / "output/failure"; }
+
+ private:
+  base::Path root_;
+};
+
+/// What a container's exit status says: 0 is Completed, another Failed. A job that was asked to stop (SIGTERM) and did
+/// ends as one that the signal ended.
+inline constexpr int kCompleted = 0;
+inline constexpr int kStopped = 128 + 15;
+/// From SIGTERM to SIGKILL, for training and for serving.
+inline constexpr int kTrainingGraceSeconds = 120;
+inline constexpr int kServingGraceSeconds = 30;
+
+/// Ends a job that failed: leaves the error's message in output/failure (the platform shows its first 1024 characters)
+/// and returns the exit status. A cancelled job leaves none and returns kStopped.
+int report_failure(const Layout& layout, const base::Error& error);
+
+/// What output/failure holds, as the platform shows it; empty if there is none.
+std::string read_failure(const Layout& layout);
+
+}  // namespace textmill::contract

@@ -1,0 +1,209 @@
+#include "nn/cpu.h"
+
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+
+#include "base/error.h"
+#include "nn/cpu_patterns.h"
+
+namespace textmill::nn {
+namespace {
+
+kernel::Type type_of(Format format) { return format == Format::f32 ? kernel::Type::f32 : kernel::Type::bf16; }
+
+void check_known(const Plan& plan) {
+  for (const Step& step : plan.steps) {
+    Kind kind = step.phase == Phase::loss ? Kind::input : step.op.kind;
+    bool known =
+        step.phase != Phase::head && kind != Kind::contrastive && kind != Kind::enter && kind != Kind::leave;
+    if (!known) {
+      throw base::Error(
+          base::Kind::invalid,
+          std::string("the CPU engine does not run ") +
+              (step.phase == Phase::head ? "fused heads (plan without fuse_head)" : name(kind)));
+    }
+  }
+}
+
+}  // namespace
+
+Cpu::Cpu(const Plan& plan, kernel::Pool& pool) : Cpu(plan, pool, kernel::kernels(kernel::choose_path())) {}
+
+Cpu::Cpu(const Plan& plan, kernel::Pool& pool, const kernel::Kernels& kernels)
+    : plan_(plan),
+      pool_(pool),
+      kernels_(kernels),
+      type_(nn::type_of(plan.options.format)),
+      values_(plan.recording.weights.size()),
+      gradients_(values_.size()),
+      tensors_(plan.recording.tensors.size()),
+      counts_(tensors_.size()) {
+  check_known(plan);
+  std::vector<size_t> offsets;
+  size_t bytes = 0;
+  auto place = [&](bool wanted, int64_t depth, int64_t columns) {
+    offsets.push_back(bytes);
+    if (wanted) bytes += (kernel::packed_bytes(kernels_, type_, depth, columns) + 63) / 64 * 64;
+  };
+  for (size_t w = 0; w < values_.size(); w++) {
+    const Weight& weight = *plan.recording.weights[w];
+    if (plan.uses[w].trained) gradients_[w].resize(weight.count());
+    place(plan.uses[w].product, weight.cols, weight.rows);
+    place(plan.uses[w].transposed, weight.rows, weight.cols);
+  }
+  packed_.at_least(bytes);
+  for (size_t w = 0; w < values_.size(); w++) {
+    if (plan.uses[w].product) values_[w].product = packed_.data() + offsets[2 * w];
+    if (plan.uses[w].transposed) values_[w].transposed = packed_.data() + offsets[2 * w + 1];
+  }
+  for (const Group& group : plan.groups) fused_.push_back(is_fused(group));
+  refresh();
+}
+
+void Cpu::refresh() {
+  std::vector<float> widened;
+  for (size_t w = 0; w < values_.size(); w++) {
+    const Weight& weight = *plan_.recording.weights[w];
+    const WeightUse& use = plan_.uses[w];
+    Values& values = values_[w];
+    bool matrix = use.product || use.transposed, f32 = weight.dtype() == Dtype::f32;
+    if (!(matrix || use.gathered || use.vector)) continue;
+    TEXTMILL_CHECK(weight.has_values());
+    std::vector<float>& wide = use.gathered || use.vector ? values.widened : widened;
+    if (!f32) {
+      wide.resize(weight.count());
+      weight.read(0, weight.rows, wide.data());
+    }
+    values.f32 = f32 ? reinterpret_cast<const float*>(weight.bytes().data()) : wide.data();
+    int rows = static_cast<int>(weight.rows), cols = static_cast<int>(weight.cols);
+    if (use.product) kernel::pack_transposed(pool_, kernels_, type_, values.f32, rows, cols, values.product);
+    if (use.transposed) kernel::pack(pool_, kernels_, type_, values.f32, rows, cols, values.transposed);
+  }
+}
+
+void Cpu::clear_gradients() {
+  for (auto& gradient : gradients_) std::fill(gradient.begin(), gradient.end(), 0.0F);
+}
+
+/// A chain is run as one phase if nobody else wants the tensors between its steps.
+bool Cpu::is_fused(const Group& group) const {
+  if (group.pattern < 0 || group.pattern == kLinearSiblings) return group.pattern >= 0;
+  const Step &first = plan_.steps[group.first], &second = plan_.steps[group.first + 1];
+  int link = first.phase == Phase::forward ? first.op.outputs[0] : second.d_output;
+  return plan_.first_use[plan_.buffer[link]] < 0;
+}
+
+void Cpu::run(const Batch& batch, const RootLoss& root_loss) {
+  batch_ = &batch;
+  plan_.assign(batch, layout_);
+  std::byte* arena = arena_.at_least(layout_.bytes);
+  for (size_t t = 0; t < tensors_.size(); t++) {
+    tensors_[t] = layout_.offset[t] == Layout::kNowhere ? nullptr : arena + layout_.offset[t];
+    counts_[t] = size(static_cast<int>(t));
+  }
+  for (size_t g = 0; g < plan_.groups.size(); g++) {
+    const Group& group = plan_.groups[g];
+    if (fused_[g]) {
+      run_group(group, root_loss);
+    } else {
+      for (int i = 0; i < group.count; i++) run_group({.first = group.first + i}, root_loss);
+    }
+  }
+}
+
+void Cpu::run_group(const Group& group, const RootLoss& root_loss) {
+  Steps steps = Steps(plan_.steps).subspan(group.first, group.count);
+  const Step& step = steps[0];
+  bool is_forward = step.phase == Phase::forward;
+  conversions_used_ = 0;
+  switch (group.pattern) {
+    case kLinearChain: forward_linear(steps); break;
+    case kLinearSiblings: is_forward ? forward_siblings(steps) : backward_linear(steps, nullptr); break;
+    case kNormDropout: backward_norm_of_sum(steps); break;
+    case kLinearActivate: backward_linear(steps.first(1), &steps[1]); break;
+    default:
+      if (step.phase == Phase::loss) {
+        root(step, root_loss);
+      } else if (is_forward) {
+        forward(step);
+      } else {
+        backward(step);
+      }
+  }
+  finish_writes();
+}
+
+void Cpu::root(const Step& step, const RootLoss& root_loss) {
+  TEXTMILL_CHECK(root_loss);
+  roots_.clear();
+  for (size_t i = 0; i < step.reads.size(); i++) {
+    int output = step.reads[i], gradient = step.d_inputs[i];
+    roots_.push_back({f32(output), gradient < 0 ? nullptr : f32(gradient), count(output), cols(output)});
+  }
+  root_loss(roots_);
+}
+
+std::span<const float> Cpu::output(int i) const {
+  int tensor = plan_.recording.outputs[i];
+  return {f32(tensor), counts_[tensor]};
+}
+
+double Cpu::loss() const {
+  double sum = 0;
+  for (int tensor : plan_.recording.losses)
+    sum = std::accumulate(f32(tensor), f32(tensor) + counts_[tensor], sum);
+  return sum;
+}
+
+// ---- tensors in the type that a kernel wants
+
+kernel::Type Cpu::type_of(int tensor) const { return nn::type_of(plan_.recording.tensors[tensor].format); }
+
+void* Cpu::conversion(int64_t elements) {
+  if (conversions_used_ == conversions_.size()) conversions_.emplace_back();
+  return conversions_[conversions_used_++].at_least(elements * kernel::bytes_of(type_));
+}
+
+/// In the plan's type.
+const void* Cpu::read(int tensor) {
+  if (type_of(tensor) == type_) return tensors_[tensor];
+  void* copy = conversion(size(tensor));
+  kernel::convert(pool_, kernels_, tensors_[tensor], type_of(tensor), copy, type_, size(tensor));
+  return copy;
+}
+
+void* Cpu::write(int tensor, bool accumulate) {
+  if (type_of(tensor) == type_) return tensors_[tensor];
+  void* copy = conversion(size(tensor));
+  if (accumulate)
+    kernel::convert(pool_, kernels_, tensors_[tensor], type_of(tensor), copy, type_, size(tensor));
+  unfinished_.push_back({tensor, copy});
+  return copy;
+}
+
+void Cpu::finish_writes() {
+  for (auto [tensor, from] : unfinished_) {
+    kernel::convert(pool_, kernels_, from, type_, tensors_[tensor], type_of(tensor), size(tensor));
+  }
+  unfinished_.clear();
+}
+
+const float* Cpu::vector(const Op& op, size_t k) const {
+  return k < op.weights.size() && op.weights[k] >= 0 ? values_[op.weights[k]].f32 : nullptr;
+}
+
+float* Cpu::trained(const Step& step, size_t k) {
+  return step.trains(k) ? gradients_[step.op.weights[k]].data() : nullptr;
+}
+
+void* Cpu::d_input(const Step& step, size_t k) {
+  bool wanted = k < step.d_inputs.size() && step.d_inputs[k] >= 0 && !step.skips(k);
+  return wanted ? write(step.d_inputs[k], step.accumulates(k)) : nullptr;
+}
+
+kernel::Dropout Cpu::dropout(const Op& op, int tensor) const {
+  return {kernel::DropoutRate(op.as<DropoutSpec>().p), batch_->seed, op.site, rows(tensor).key.data()};
+}
+
+}  // namespace textmill::nn

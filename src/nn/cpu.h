@@ -1,0 +1,151 @@
+#pragma once
+
+#include <cstddef>
+#include <map>
+#include <span>
+#include <vector>
+
+#include "nn/batch.h"
+#include "nn/buffer.h"
+#include "nn/kernel/attention.h"
+#include "nn/kernel/kernels.h"
+#include "nn/kernel/pool.h"
+#include "nn/plan.h"
+
+namespace textmill::nn {
+
+/// What the CPU engine fuses; give it to make_plan as PlanOptions::patterns.
+std::span<const Pattern> cpu_patterns();
+
+kernel::Activation kernel_activation(Activation activation);
+
+/// The CPU engine: runs a plan with the kernels of nn/kernel, in the plan's format (f32 or bf16; sums, weights'
+/// gradients and side results are f32). Bytes do not depend on the number of threads, nor, for a sequence, on what else
+/// is in the batch. Nothing is allocated by a run with no more rows than an earlier one had.
+///
+/// Matrices are packed into memory of its own; tables and vectors are read where they lie if they are f32, so the plan's
+/// weights must keep their values as long as the engine lives (a mapped file may drop its pages: they come back).
+class Cpu {
+ public:
+  /// Throws invalid if the plan has operations that this engine does not know: contrastive losses and tensor parallelism.
+  Cpu(const Plan& plan, kernel::Pool& pool);
+  Cpu(const Plan& plan, kernel::Pool& pool, const kernel::Kernels& kernels);
+
+  void refresh();
+  void run(const Batch& batch, const RootLoss& root_loss = {});
+
+  std::span<const float> output(int i) const;
+  double loss() const;
+  std::span<float> gradient(int weight) { return gradients_[weight]; }
+  void clear_gradients();
+  /// Drops what a cache (Batch::caches) holds.
+  void forget(int cache) { caches_.erase(cache); }
+
+  size_t packed_bytes() const { return packed_.size(); }
+  size_t arena_bytes() const { return arena_.size(); }
+
+ private:
+  using Steps = std::span<const Step>;
+
+  /// The copies of one weight.
+  struct Values {
+    std::byte *product = nullptr, *transposed = nullptr;  // packed
+    std::vector<float> widened;                           // of a table or vector that is not f32
+    const float* f32 = nullptr;
+  };
+  struct CacheSlot {
+    Buffer keys, values;  // rows, in the plan's type
+    int count = 0;
+  };
+  struct Conversion {
+    int tensor;
+    const void* from;
+  };
+
+  // Tensors in the type that a kernel wants: the tensor itself, or a converted copy.
+  kernel::Type type_of(int tensor) const;
+  int cols(int tensor) const { return plan_.recording.tensors[tensor].cols; }
+  const Rows& rows(int tensor) const { return batch_->rows(plan_.recording.tensors[tensor].space); }
+  int count(int tensor) const { return rows(tensor).count; }
+  int64_t size(int tensor) const { return int64_t{count(tensor)} * cols(tensor); }
+  const void* read(int tensor);
+  void* write(int tensor, bool accumulate = false);
+  void finish_writes();
+  void* conversion(int64_t elements);
+  float* f32(int tensor) const { return static_cast<float*>(tensors_[tensor]); }
+  std::byte* scratch(size_t bytes) { return scratch_.at_least(bytes); }
+
+  const float* vector(const Op& op, size_t k) const;  // null if absent
+  float* trained(const Step& step, size_t k);         // the gradient to add to; null if frozen
+  void* d_input(const Step& step, size_t k);          // null if nobody wants it, or if it is there already
+  kernel::Dropout dropout(const Op& op, int tensor) const;
+  bool is_fused(const Group& group) const;
+
+  void run_group(const Group& group, const RootLoss& root_loss);
+  void forward(const Step& step);
+  void backward(const Step& step);
+  void root(const Step& step, const RootLoss& root_loss);
+
+  kernel::Term term(const Op& op, size_t weight, const void* x) const;
+  kernel::Product product(const Step& step, int out);
+  void forward_linear(Steps chain);
+  void forward_siblings(Steps steps);
+  void backward_linear(Steps steps, const Step* activation);
+  void gradients_of_linear(Steps steps);
+  const void* adapted(const Op& op, const void* x);
+  const void* d_adapted(const Step& step);
+  kernel::Term adapter_term(const Step& step);
+  kernel::NormBackward norm_backward_of(const Step& step);
+  void backward_norm(const kernel::NormBackward& b);
+  void backward_norm_of_sum(Steps steps);
+
+  void embed(const Step& step);
+  kernel::Norm norm_of(const Op& op, void* y);
+  kernel::Activate activate_of(const Op& op, void* y);
+  void backward_activate(const Step& step);
+  void rotate(const Op& op, const void* x, void* y, bool back, bool accumulate);
+  void add(const Op& op);
+  void backward_add(const Step& step);
+  void mix_one(const Op& op, int from, int to, bool accumulate);
+  kernel::CrossEntropy cross_entropy(const Op& op);
+
+  void remember(const Op& op);
+  void attend(const Op& op);
+  void backward_attend(const Step& step);
+  kernel::Attention attention(const Op& op);
+  void fill_runs(const Rows& queries, int sequences);
+  void fill_keys(const Op& op);
+  void fill_visible(const Op& op);
+  void fill_bias(const Op& op);
+  int bias_bucket(const Op& op, int relative) const;
+  void add_bias_gradient(const Op& op, float* gradient) const;
+
+  const Plan& plan_;
+  kernel::Pool& pool_;
+  const kernel::Kernels& kernels_;
+  kernel::Type type_;
+  Buffer packed_, arena_, scratch_;
+  std::vector<Values> values_;                 // per weight
+  std::vector<std::vector<float>> gradients_;  // per weight
+  std::vector<bool> fused_;                    // per group
+  std::map<int, std::vector<CacheSlot>> caches_;
+
+  // Of the batch that runs.
+  const Batch* batch_ = nullptr;
+  Layout layout_;
+  std::vector<void*> tensors_;
+  std::vector<size_t> counts_;       // rows, kept for output()
+  std::vector<Buffer> conversions_;  // buffers of converted tensors
+  size_t conversions_used_ = 0;
+  std::vector<Conversion> unfinished_;
+  std::vector<RootRows<float>> roots_;
+
+  // Of the attention that runs.
+  std::vector<kernel::QueryRun> runs_;
+  std::vector<int32_t> first_run_, visible_begin_, visible_end_;
+  std::vector<kernel::KeyRows> keys_;
+  std::vector<float> bias_, d_bias_;
+  int bias_reach_ = 0;
+};
+
+}  // namespace textmill::nn
