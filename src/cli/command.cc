@@ -1,0 +1,74 @@
+#include "cli/command.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+
+#include "base/error.h"
+#include "base/spelling.h"
+#include "cli/commands.h"
+
+namespace textmill::cli {
+
+using base::Error;
+using base::Kind;
+
+const Given* Values::find(std::string_view name) const {
+  auto found = given_.find(name);
+  return found == given_.end() ? nullptr : &found->second;
+}
+
+std::string Values::text(std::string_view name, std::string_view absent) const {
+  const Given* given = find(name);
+  return given ? given->text : std::string(absent);
+}
+
+std::optional<int64_t> Values::integer(std::string_view name, int64_t min, int64_t max) const {
+  const Given* given = find(name);
+  if (!given) return std::nullopt;
+  int64_t value = 0;
+  const char* end = given->text.data() + given->text.size();
+  auto [at, error] = std::from_chars(given->text.data(), end, value);
+  if (error == std::errc() && at == end && value >= min && value <= max) return value;
+  std::string expected =
+      max == INT64_MAX ? fmt::format("of at least {}", min) : fmt::format("from {} to {}", min, max);
+  throw Error(Kind::invalid,
+              fmt::format("{}: '{}' is not a whole number {}", given->where, given->text, expected));
+}
+
+bool Values::on(std::string_view name) const {
+  const Given* given = find(name);
+  return given && (given->text == "true" || given->text == "1");
+}
+
+void Values::exclude(std::string_view a, std::string_view b) const {
+  const Given *first = find(a), *second = find(b);
+  if (first && second)
+    throw Error(Kind::invalid, fmt::format("{} and {} exclude each other", first->where, second->where));
+}
+
+const std::vector<Command>& commands() {
+  static const std::vector<Command> all{tokenize_command()};
+  return all;
+}
+
+const Command& find_command(std::string_view name) {
+  const std::vector<Command>& all = commands();
+  if (auto found = std::ranges::find(all, name, &Command::name); found != all.end()) return *found;
+  std::vector<std::string_view> names{"completion", "help"};
+  for (const Command& command : all) names.push_back(command.name);
+  throw Error(Kind::invalid, fmt::format("{}: no such command{}", name, base::did_you_mean(name, names)));
+}
+
+std::span<const Option> common_options() {
+  static constexpr Option kOptions[] = {
+      {"log-format", "json|text", "of the log on stderr (text)"},
+      {"log-level", "debug|info|warning|error", "what is logged: from here on (info)"},
+      {"config", "FILE", "values for options (textmill.toml in the working directory, if it is there)"},
+      {"help", "", "what the command takes", true},
+  };
+  return kOptions;
+}
+
+}  // namespace textmill::cli

@@ -1,0 +1,10 @@
+#pragma once
+
+#include "cli/command.h"
+
+namespace textmill::cli {
+
+// One function per command, in the file of its name; command.cc lists them.
+Command tokenize_command();
+
+}  // namespace textmill::cli

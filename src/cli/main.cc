@@ -1,0 +1,75 @@
+#include <fmt/format.h>
+
+#include <cstdlib>
+#include <exception>
+#include <filesystem>
+#include <vector>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/version.h"
+#include "cli/command.h"
+#include "cli/help.h"
+#include "cli/output.h"
+#include "cli/parse.h"
+
+namespace textmill::cli {
+namespace {
+
+using Arguments = std::span<const std::string_view>;
+
+void print(std::string_view text) {
+  Output out;
+  out.line() += text;
+  out.finish();
+}
+
+void set_log(const Values& values) {
+  base::LogOptions options{.format = base::LogFormat::text};
+  if (values.text("log-format") == "json") options.format = base::LogFormat::json;
+  options.level = base::parse_level(values.text("log-level", "info")).value_or(base::Level::info);
+  base::set_log(options);
+}
+
+/// What `--help`, TEXTMILL_* and textmill.toml add to the arguments.
+Values gather(const Command& command, Arguments arguments) {
+  Values values = parse_arguments(command, arguments);
+  if (values.on("help")) return values;
+  add_environment(command, values, [](const char* name) -> const char* { return std::getenv(name); });
+  if (values.has("config") || std::filesystem::exists("textmill.toml"))
+    add_configuration(command, values, values.text("config", "textmill.toml"));
+  check(command, values);
+  return values;
+}
+
+int run(Arguments arguments) {
+  std::string_view first = arguments.empty() ? "--help" : arguments[0];
+  if (first == "--version") return print("textmill " + base::version() + "\n"), 0;
+  bool asks_help = first == "--help" || first == "help";
+  if (asks_help && arguments.size() < 2) return print(help()), 0;
+  if (asks_help) return print(help(find_command(arguments[1]))), 0;
+  if (first == "completion") return print(completion(arguments.size() > 1 ? arguments[1] : "")), 0;
+  const Command& command = find_command(first);
+  if (arguments.size() == 1 && command.container_role) return command.container_role();
+  Values values = gather(command, arguments.subspan(1));
+  if (values.on("help")) return print(help(command)), 0;
+  set_log(values);
+  return command.run(values);
+}
+
+}  // namespace
+}  // namespace textmill::cli
+
+int main(int argc, char** argv) {
+  using namespace textmill;
+  std::vector<std::string_view> arguments(argv + 1, argv + argc);
+  try {
+    return cli::run(arguments);
+  } catch (const base::Error& error) {
+    fmt::print(stderr, "textmill: {}\n", error.what());
+    return base::exit_status(error.kind());
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "textmill: {}\n", error.what());
+    return 1;
+  }
+}

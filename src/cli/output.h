@@ -1,0 +1,25 @@
+#pragma once
+
+#include <string>
+
+namespace textmill::cli {
+
+/// Results on stdout, in blocks. Throws internal where they cannot be written (a full disk).
+class Output {
+ public:
+  /// To append the next line to.
+  std::string& line() {
+    if (buffer_.size() >= kBlock) write();
+    return buffer_;
+  }
+  /// Writes what is left. Without it (an exception) nothing more is written.
+  void finish() { write(); }
+
+ private:
+  static constexpr size_t kBlock = 1 << 16;
+  void write();
+
+  std::string buffer_;
+};
+
+}  // namespace textmill::cli

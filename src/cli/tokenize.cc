@@ -1,0 +1,76 @@
+#include <fmt/format.h>
+
+#include <cstdio>
+
+#include "base/error.h"
+#include "cli/commands.h"
+#include "cli/output.h"
+#include "data/dataset.h"
+#include "format/json.h"
+#include "text/tokenizer.h"
+
+namespace textmill::cli {
+namespace {
+
+/// Appends {"ids":[...],"tokens":[...],"offsets":[[0,1],...],"type_ids":[...]} and a new line.
+void append_line(std::string& out, const text::Tokenizer& tokenizer, const text::Encoding& encoding) {
+  auto list = [&](std::string_view name, const auto& values, auto&& append) {
+    out += name;
+    for (size_t i = 0; i < values.size(); ++i) {
+      if (i) out += ',';
+      append(values[i]);
+    }
+    out += ']';
+  };
+  auto number = [&](int32_t value) { fmt::format_to(std::back_inserter(out), "{}", value); };
+  list("{\"ids\":[", encoding.ids, number);
+  list(",\"tokens\":[", encoding.ids,
+       [&](int32_t id) { format::append_json_string(out, tokenizer.token(id)); });
+  list(",\"offsets\":[", encoding.offsets, [&](text::Offset offset) {
+    fmt::format_to(std::back_inserter(out), "[{},{}]", offset.begin, offset.end);
+  });
+  list(",\"type_ids\":[", encoding.type_ids, number);
+  out += "}\n";
+}
+
+int tokenize(const Values& values) {
+  values.exclude("TEXT", "data");
+  if (!values.has("TEXT") && !values.has("data"))
+    throw base::Error(base::Kind::invalid, "nothing to tokenize: TEXT or --data is missing");
+  text::EncodeOptions options{.add_special_tokens = !values.on("no-special-tokens")};
+  if (auto length = values.integer("max-length", 1)) options.max_length = static_cast<size_t>(*length);
+  text::Tokenizer tokenizer = text::Tokenizer::load(values.text("MODEL"));
+  text::Encoding encoding;
+  Output out;
+  if (values.has("TEXT")) {
+    tokenizer.encode(values.text("TEXT"), {}, options, encoding);
+    append_line(out.line(), tokenizer, encoding);
+  } else {
+    data::DatasetReader reader(values.text("data"), {values.text("text"), values.text("text-pair"), ""},
+                               false);
+    for (data::Example example; reader.next(example);) {
+      tokenizer.encode(example.text, example.text_pair, options, encoding);
+      append_line(out.line(), tokenizer, encoding);
+    }
+  }
+  out.finish();
+  return 0;
+}
+
+}  // namespace
+
+Command tokenize_command() {
+  return {
+      "tokenize",
+      "ids, tokens and offsets of texts, as JSON lines",
+      {{"MODEL", "a folder with tokenizer.json or vocab.txt"},
+       {"TEXT", "what to tokenize, or --data", false}},
+      {{"data", "FILE", "TSV, CSV, JSON lines or fastText lines, plain or compressed; or a folder", true},
+       {"text", "COLUMN", "column of the text, by name or number (guessed)"},
+       {"text-pair", "COLUMN", "column of the second text, for pairs"},
+       {"max-length", "N", "tokens of a sequence, special ones included; more are cut off (all are kept)"},
+       {"no-special-tokens", "", "without those around a text, such as [CLS]"}},
+      tokenize};
+}
+
+}  // namespace textmill::cli
