@@ -148,7 +148,8 @@ class Model:
         operations = [self.operation(index, o) for _, o in sorted(self.model["operations"].items())]
         first = len(self.tables.rows["Operation"])
         span = self.tables.add("Operation", [row for row, _ in operations])
-        order = sorted(range(len(operations)), key=lambda i: operations[i][1]) if "rest" in protocols[0] else []
+        current = [i for i, (_, o) in enumerate(sorted(self.model["operations"].items())) if not o.get("deprecated")]
+        order = sorted(current, key=lambda i: operations[i][1]) if "rest" in protocols[0] else []
         routes = self.tables.add("Route", [str(first + i) for i in order])
         self.tables.rows["Service"].append(
             f"{{{text(self.name)},{text(meta.get('signingName', meta['endpointPrefix']))},{text(meta.get('targetPrefix'))},"

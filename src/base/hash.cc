@@ -6,30 +6,53 @@
 #include <openssl/hmac.h>
 #include <openssl/sha.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "base/error.h"
 
 namespace textmill::base {
 
-struct Sha256::State {
+namespace {
+
+const EVP_MD* algorithm(HashKind kind) {
+  switch (kind) {
+    case HashKind::md5: return EVP_md5();
+    case HashKind::sha1: return EVP_sha1();
+    case HashKind::sha256: return EVP_sha256();
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+struct Hasher::State {
   EVP_MD_CTX* context = EVP_MD_CTX_new();
   ~State() { EVP_MD_CTX_free(context); }
 };
 
-Sha256::Sha256() : state_(std::make_unique<State>()) {
-  TEXTMILL_CHECK(EVP_DigestInit_ex(state_->context, EVP_sha256(), nullptr) == 1);
+Hasher::Hasher(HashKind kind) : state_(std::make_unique<State>()) {
+  TEXTMILL_CHECK(EVP_DigestInit_ex(state_->context, algorithm(kind), nullptr) == 1);
 }
 
-Sha256::~Sha256() = default;
+Hasher::Hasher(Hasher&&) noexcept = default;
+Hasher::~Hasher() = default;
 
-void Sha256::update(std::span<const std::byte> bytes) {
+void Hasher::update(std::string_view bytes) {
   TEXTMILL_CHECK(EVP_DigestUpdate(state_->context, bytes.data(), bytes.size()) == 1);
+}
+
+std::string Hasher::digest() {
+  std::string out(EVP_MAX_MD_SIZE, '\0');
+  unsigned size = 0;
+  TEXTMILL_CHECK(EVP_DigestFinal_ex(state_->context, reinterpret_cast<uint8_t*>(out.data()), &size) == 1);
+  out.resize(size);
+  return out;
 }
 
 std::array<uint8_t, 32> Sha256::digest() {
   std::array<uint8_t, 32> out;
-  TEXTMILL_CHECK(EVP_DigestFinal_ex(state_->context, out.data(), nullptr) == 1);
+  std::ranges::copy(hasher_.digest(), out.begin());
   return out;
 }
 

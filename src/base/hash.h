@@ -11,20 +11,36 @@
 
 namespace textmill::base {
 
+enum class HashKind { md5, sha1, sha256 };
+
+/// A hash of that kind, piece by piece.
+class Hasher {
+ public:
+  explicit Hasher(HashKind kind);
+  Hasher(Hasher&&) noexcept;
+  ~Hasher();
+  void update(std::string_view bytes);
+  /// Of all the pieces, raw. Ends the object: nothing may follow.
+  std::string digest();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
 /// SHA-256 (FIPS 180-4), piece by piece.
 class Sha256 {
  public:
-  Sha256();
-  ~Sha256();
-  void update(std::span<const std::byte> bytes);
-  void update(std::string_view bytes) { update(std::as_bytes(std::span(bytes))); }
+  void update(std::string_view bytes) { hasher_.update(bytes); }
+  void update(std::span<const std::byte> bytes) {
+    update(std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
+  }
   /// Of all the pieces. Ends the object: nothing may follow.
   std::array<uint8_t, 32> digest();
   std::string hex_digest();
 
  private:
-  struct State;
-  std::unique_ptr<State> state_;
+  Hasher hasher_{HashKind::sha256};
 };
 
 std::array<uint8_t, 32> sha256(std::string_view bytes);

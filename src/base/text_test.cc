@@ -128,5 +128,27 @@ TEST(Time, refuses_other_text) {
   }
 }
 
+// The examples of RFC 1321, FIPS 180-4, RFC 2202 and RFC 4231.
+TEST(Hash, OfEachKind) {
+  auto hashed = [](HashKind kind) {
+    Hasher hasher(kind);
+    hasher.update("a");
+    hasher.update("bc");
+    std::string raw = hasher.digest();
+    return hex({reinterpret_cast<const uint8_t*>(raw.data()), raw.size()});
+  };
+  EXPECT_EQ(hashed(HashKind::md5), "900150983cd24fb0d6963f7d28e17f72");
+  EXPECT_EQ(hashed(HashKind::sha1), "a9993e364706816aba3e25717850c26c9cd0d89d");
+  EXPECT_EQ(hashed(HashKind::sha256), sha256_hex("abc"));
+  EXPECT_EQ(hex(sha256("abc")), sha256_hex("abc"));
+  EXPECT_EQ(hex(hmac_sha1("Jefe", "what do ya want for nothing?")),
+            "effcdf6ae5eb2fa2d27416d5f184df9c259a7c79");
+  EXPECT_EQ(hex(hmac_sha256("Jefe", "what do ya want for nothing?")),
+            "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+  EXPECT_TRUE(equal_in_constant_time("abc", "abc"));
+  EXPECT_FALSE(equal_in_constant_time("abc", "abd"));
+  EXPECT_FALSE(equal_in_constant_time("abc", "ab"));
+}
+
 }  // namespace
 }  // namespace textmill::base

@@ -77,6 +77,7 @@ TEST(Call, RoutesOfS3) {
       {"GET", "/b?versions", {}, "ListObjectVersions"},
       {"GET", "/b?location=", {}, "GetBucketLocation"},
       {"GET", "/b?uploads", {}, "ListMultipartUploads"},
+      {"GET", "/b?lifecycle", {}, "GetBucketLifecycleConfiguration"},
       {"PUT", "/b", {}, "CreateBucket"},
       {"HEAD", "/b", {}, "HeadBucket"},
       {"DELETE", "/b", {}, "DeleteBucket"},
