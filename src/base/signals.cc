@@ -65,6 +65,7 @@ void StopSignals::watch() {
     for (int signal : {SIGTERM, SIGINT}) std::signal(signal, [](int number) { ::_exit(128 + number); });
     ::pthread_sigmask(SIG_UNBLOCK, &set_, nullptr);
     log(Level::info, "stop_requested", {{"signal", info.ssi_signo}, {"from_pid", info.ssi_pid}});
+    signal_ = static_cast<int>(info.ssi_signo);
     raise_event(event_);
     source_.request_stop();
     wait_for(&fds[1], 1);

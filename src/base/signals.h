@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <csignal>
 #include <stop_token>
 #include <thread>
@@ -18,6 +19,8 @@ class StopSignals {
   std::stop_token token() const { return source_.get_token(); }
   /// Becomes readable, for good, when the stop is asked: for poll() beside other descriptors.
   int fd() const { return event_; }
+  /// The signal that asked for the stop; 0 while none has.
+  int signal() const { return signal_; }
   /// Blocks until the stop is asked.
   void wait() const;
 
@@ -25,6 +28,7 @@ class StopSignals {
   void watch();
 
   std::stop_source source_;
+  std::atomic<int> signal_ = 0;
   sigset_t set_, before_;
   int event_ = -1, end_ = -1, signals_ = -1;
   std::jthread thread_;

@@ -1,0 +1,26 @@
+#include "offline/describe.h"
+
+#include "cli/commands.h"
+#include "cli/output.h"
+
+namespace textmill::cli {
+namespace {
+
+int describe(const Values& values) {
+  Output out;
+  out.line() += format::to_pretty_text(offline::describe(values.text("MODEL")));
+  out.finish();
+  return 0;
+}
+
+}  // namespace
+
+Command describe_command() {
+  return {"describe",
+          "parameters, bytes, FLOPs and memory of a model, as JSON; exit status 2: not a model of ours",
+          {{"MODEL", "a Hugging Face folder, or a model.tar.gz of one"}},
+          {},
+          describe};
+}
+
+}  // namespace textmill::cli
