@@ -46,8 +46,17 @@ constexpr Kind kRole{
     .taken_text = "Role with name {name} already exists.",
 };
 
+constexpr Kind kPolicy{
+    .name = "policy",
+    .arn = "iam::{account}:policy/{name}",
+    .missing = base::Kind::not_found,
+    .taken = base::Kind::exists,
+    .missing_text = "Policy {arn} does not exist or is not attachable.",
+    .taken_text = "A policy called {name} already exists.",
+};
+
 std::span<const Kind* const> kinds() {
-  static constexpr const Kind* kAll[] = {&kModel, &kEndpointConfig, &kLogGroup, &kRole};
+  static constexpr const Kind* kAll[] = {&kModel, &kEndpointConfig, &kLogGroup, &kRole, &kPolicy};
   return kAll;
 }
 

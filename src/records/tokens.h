@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -14,6 +15,8 @@ class Tokens {
   std::string seal(std::string_view scope, std::string_view payload) const;
   /// Throws invalid unless seal() made it for this scope.
   std::string open(std::string_view scope, std::string_view token) const;
+  /// The same, but nothing for one that is not ours.
+  std::optional<std::string> open_if_ours(std::string_view scope, std::string_view token) const;
 
  private:
   std::string signature(std::string_view scope, std::string_view payload) const;

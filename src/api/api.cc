@@ -1,0 +1,208 @@
+#include "api/api.h"
+
+#include <fmt/format.h>
+
+#include "base/hash.h"
+#include "base/log.h"
+#include "base/metrics.h"
+#include "wire/codec.h"
+#include "wire/document.h"
+
+namespace textmill::api {
+
+using http::Request;
+using http::Response;
+
+namespace {
+
+constexpr uint64_t kLargestBody =
+    (uint64_t{5} << 30) + (64 << 20);       // an object of S3, with the framing of its chunks
+constexpr uint64_t kVerifyFirst = 1 << 20;  // bodies from here on
+constexpr std::string_view kOwn = "/_textmill/";
+
+std::string hex_of(std::string_view raw) {
+  return base::hex({reinterpret_cast<const uint8_t*>(raw.data()), raw.size()});
+}
+
+uint64_t content_length(const Request& head) {
+  auto text = head.headers.get("content-length", "0");
+  return std::strtoull(std::string(text).c_str(), nullptr, 10);
+}
+
+http::BodyRules document_rules(const Request&, const wire::Call&) {
+  return {.limit = wire::kMaxDocument, .digests = {http::Digest::sha256}};
+}
+
+wire::Fault not_allowed(const Caller& caller, const wire::Call& call) {
+  std::string message = fmt::format("User: {} is not authorized to perform: {}:{}", caller.arn,
+                                    call.service->signing_name.view(), call.name);
+  return wire::fault_of(base::Error(base::Kind::denied, message), call.service);
+}
+
+base::Counter& outcome(std::string word) {
+  return base::metrics().counter("textmill_requests_total", "Answered requests.",
+                                 {{"outcome", std::move(word)}});
+}
+
+}  // namespace
+
+struct Api::Served {
+  const Operation* operation;
+  base::Histogram* seconds;
+};
+
+Api::Api(store::Store& store, records::Account account)
+    : keys_(store, account),
+      tokens_(store.secret("tokens")),
+      resources_(account, tokens_),
+      platform_{store, keys_, tokens_, resources_},
+      handler_([this](Request& request) { return answer(request); }),
+      own_handler_([this](Request& request) { return own_page(request); }),
+      good_(outcome("ok")),
+      refused_(outcome("refused")),
+      failed_(outcome("failed")) {
+  for (const Family* family : families()) {
+    const wire::Service* service = wire::find_service(family->service);
+    TEXTMILL_CHECK(service);
+    if (family->body) bodies_[service] = family;
+    for (const Operation& operation : family->operations) {
+      const wire::Operation* model = service->find(operation.name);
+      TEXTMILL_CHECK(model);
+      auto& seconds = base::metrics().histogram(
+          "textmill_request_seconds", "Time in handlers.", base::latency_bounds(),
+          {{"service", std::string(family->service)}, {"operation", std::string(operation.name)}});
+      TEXTMILL_CHECK(served_.try_emplace(model, Served{&operation, &seconds}).second);
+    }
+  }
+}
+
+Api::~Api() = default;
+
+http::ServerOptions Api::options() {
+  http::ServerOptions options;
+  options.max_body = kLargestBody;
+  options.max_header = 32 << 10;
+  options.workers = 48;  // most of them wait for a sync
+  options.spool.folder = platform_.store.staging();
+  options.refuse = [this](const Request& request, int status, const base::Error& error) {
+    return refuse(request, status, error);
+  };
+  options.finished = [this](const http::Finished& done) { finished(done); };
+  return options;
+}
+
+http::Dispatch Api::dispatch() {
+  return [this](const Request& head) { return decide(head); };
+}
+
+// On the io thread: where a body is large, its sender is known before it is read.
+std::variant<http::Accepted, Response> Api::decide(const Request& head) {
+  if (head.path().starts_with(kOwn))
+    return http::Accepted{.handler = &own_handler_, .body = document_rules(head, {})};
+  wire::Claim claim = wire::read_claim(head);
+  wire::Call call = wire::find_call(head, claim.scope.service);
+  try {
+    auto family = bodies_.find(call.service);
+    auto rules = family != bodies_.end() && call.operation ? family->second->body(head, call)
+                                                           : document_rules(head, call);
+    if (content_length(head) >= kVerifyFirst &&
+        wire::Verifier::payload(head, claim, call.protocol) != wire::Payload::body) {
+      wire::Verified verified;
+      authenticate(head, claim, call.protocol, verified, {});
+    }
+    return http::Accepted{.handler = &handler_, .body = std::move(rules)};
+  } catch (const base::Error& error) {
+    return wire::encode_fault(call, wire::fault_of(error, call.service), head.path(), head.id);
+  }
+}
+
+Keys::Known Api::authenticate(const Request& request, const wire::Claim& claim, wire::Protocol protocol,
+                              wire::Verified& verified, std::string_view body_sha256) {
+  auto known = keys_.find(claim);
+  verified = verifier_.verify(request, claim, protocol, known ? &known->key : nullptr, base::wall_now(),
+                              body_sha256);
+  TEXTMILL_CHECK(known);  // else verify throws
+  return std::move(*known);
+}
+
+Response Api::answer(Request& request) {
+  base::LogRequest log_request(request.id);
+  wire::Call call;
+  try {
+    return serve(request, call);
+  } catch (const base::Error& error) {
+    wire::Fault fault = wire::fault_of(error, call.service);
+    if (fault.status() >= 500)
+      base::log(base::Level::error, "request_failed", {{"operation", request.note}, {"error", error.what()}});
+    return wire::encode_fault(call, fault, request.path(), request.id);
+  }
+}
+
+Response Api::serve(Request& request, wire::Call& call) {
+  wire::Claim claim = wire::read_claim(request);
+  call = wire::find_call(request, claim.scope.service);
+  std::string sum;
+  auto payload = wire::Verifier::payload(request, claim, call.protocol);
+  if (payload == wire::Payload::body || payload == wire::Payload::hashed)
+    sum = hex_of(request.body.digest(http::Digest::sha256));
+  wire::Verified verified;
+  Keys::Known known = authenticate(request, claim, call.protocol, verified, sum);
+  wire::Verifier::check_body(verified, call.protocol, sum);
+
+  wire::find_action(call, request);
+  request.note =
+      fmt::format("{}:{} {}", call.service ? call.service->id.view() : "", call.name, known.caller.name);
+  wire::require_operation(call);
+  const Served& served = this->served(call);
+  if (known.caller.role < served.operation->least) throw not_allowed(known.caller, call);
+
+  Value input = wire::decode(call, request);
+  validator_.check(*call.operation, input);
+  Exchange exchange{platform_, call, request, known.caller, verified, input};
+  auto begin = base::steady_now();
+  Value output = served.operation->handle(exchange);
+  served.seconds->observe(base::seconds_since(begin));
+
+  Response response = wire::encode(call, output, request.id);
+  if (exchange.payload) response.body = std::move(*exchange.payload);
+  if (exchange.status) response.status = *exchange.status;
+  for (const auto& [name, value] : exchange.headers) response.headers.set(name, value);
+  return response;
+}
+
+const Api::Served& Api::served(const wire::Call& call) const {
+  auto found = served_.find(call.operation);
+  if (found == served_.end()) throw wire::unsupported(*call.operation);
+  return found->second;
+}
+
+// What the server itself refuses: broken messages, bodies that are too large, queues that are full.
+Response Api::refuse(const Request& request, int status, const base::Error& error) const {
+  if (request.path().starts_with(kOwn)) return http::error_response(status, error);
+  wire::Call call = wire::find_call(request, wire::read_claim(request).scope.service);
+  auto fault = status == 413 ? wire::Fault("EntityTooLarge", 400,
+                                           "Your proposed upload exceeds the maximum allowed size")
+                             : wire::fault_of(error, call.service);
+  return wire::encode_fault(call, fault, request.path(), request.id);
+}
+
+void Api::finished(const http::Finished& done) const {
+  const Request& request = done.request;
+  (done.status < 400 ? good_ : done.status < 500 ? refused_ : failed_).add();
+  if (!base::log_enabled(base::Level::info)) return;
+  base::LogRequest log_request(request.id);
+  std::string_view note = request.note;
+  size_t space = std::min(note.find(' '), note.size());
+  base::log(base::Level::info, "request",
+            {{"operation", note.empty() ? fmt::format("{} {}", request.method, request.path())
+                                        : std::string(note.substr(0, space))},
+             {"status", done.status},
+             {"key", note.substr(std::min(space + 1, note.size()))},
+             {"peer", request.peer},
+             {"seconds", done.seconds},
+             {"bytes_in", done.body_received},
+             {"bytes_out", done.body_sent},
+             {"complete", done.complete}});
+}
+
+}  // namespace textmill::api

@@ -1,0 +1,54 @@
+#include "api/exchange.h"
+
+#include "wire/times.h"
+
+namespace textmill::api {
+
+namespace {
+
+const Value* present(const Value& structure, std::string_view member) {
+  const Value* value = structure.find(member);
+  return value && !value->is_null() ? value : nullptr;
+}
+
+}  // namespace
+
+const Value* Exchange::find(std::string_view member) const { return present(input, member); }
+
+std::string Exchange::text(std::string_view member, std::string_view absent) const {
+  return text_in(input, member, absent);
+}
+
+int64_t Exchange::integer(std::string_view member, int64_t absent) const {
+  const Value* value = find(member);
+  return value ? *value->integer() : absent;
+}
+
+bool Exchange::boolean(std::string_view member, bool absent) const {
+  const Value* value = find(member);
+  return value ? *value->boolean() : absent;
+}
+
+std::optional<base::WallTime> Exchange::time(std::string_view member) const {
+  const Value* value = find(member);
+  if (!value) return std::nullopt;
+  return wire::from_seconds(value->integer() ? static_cast<double>(*value->integer()) : *value->real());
+}
+
+const Value::Array& Exchange::list(std::string_view member) const {
+  static const Value::Array kNone;
+  const Value* value = find(member);
+  return value ? *value->array() : kNone;
+}
+
+std::string text_in(const Value& structure, std::string_view member, std::string_view absent) {
+  const Value* value = present(structure, member);
+  return value ? *value->string() : std::string(absent);
+}
+
+std::span<const Family* const> families() {
+  static constexpr const Family* kAll[] = {&kSts, &kIam, &kModels, &kSagemakerTags};
+  return kAll;
+}
+
+}  // namespace textmill::api

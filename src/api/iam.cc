@@ -1,0 +1,193 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "api/stored.h"
+#include "base/hash.h"
+#include "wire/times.h"
+#include "wire/uri.h"
+
+// Roles and policies are kept and shown; who may do what is decided by access keys alone.
+
+namespace textmill::api {
+
+namespace {
+
+using records::kPolicy, records::kRole;
+
+std::string id_of(std::string_view prefix, std::string_view name) {
+  std::string id = base::sha256_hex(name).substr(0, 17);
+  std::ranges::transform(id, id.begin(), [](char c) { return static_cast<char>(std::toupper(c)); });
+  return std::string(prefix) + id;
+}
+
+Value role_document(Exchange& ex, const records::Resource& role) {
+  Value out = Value::object({{"Path", text_in(role.body, "Path", "/")},
+                             {"RoleName", role.name},
+                             {"RoleId", id_of("AROA", role.name)},
+                             {"Arn", ex.platform.resources.arn(kRole, role.name)},
+                             {"CreateDate", wire::to_seconds(role.created)}});
+  if (const Value* policy = role.body.find("AssumeRolePolicyDocument"))
+    out.set("AssumeRolePolicyDocument", wire::percent_encode(*policy->string(), true));
+  for (const char* member : {"Description", "MaxSessionDuration"})
+    if (const Value* value = role.body.find(member)) out.set(member, *value);
+  return out;
+}
+
+Value create_role(Exchange& ex) {
+  records::NewResource wanted{
+      .name = ex.text("RoleName"), .body = Value::object({}), .tags = tags_in(ex.list("Tags"))};
+  for (const char* member : {"Path", "AssumeRolePolicyDocument", "Description", "MaxSessionDuration"})
+    if (const Value* value = ex.find(member)) wanted.body.set(member, *value);
+  auto role = ex.write([&](store::Connection& c) { return ex.platform.resources.create(c, kRole, wanted); });
+  return Value::object({{"Role", role_document(ex, role)}});
+}
+
+// Every role that is asked for exists: clients turn names into ARNs this way, and rights do not come from roles.
+Value get_role(Exchange& ex) {
+  std::string name = ex.text("RoleName");
+  auto role = ex.read([&](store::Connection& c) { return ex.platform.resources.find(c, kRole, name); });
+  return Value::object({{"Role", role_document(ex, role.value_or(records::Resource{
+                                                       .name = name, .body = Value::object({})}))}});
+}
+
+Value list_roles(Exchange& ex) {
+  records::ListQuery query{.sort = records::SortBy::name,
+                           .descending = false,
+                           .limit = static_cast<size_t>(ex.integer("MaxItems", 100)),
+                           .token = ex.text("Marker"),
+                           .scope = "ListRoles",
+                           .bodies = true};
+  auto page = ex.read([&](store::Connection& c) { return ex.platform.resources.list(c, kRole, query); });
+  Value::Array roles;
+  for (const auto& role : page.resources) roles.push_back(role_document(ex, role));
+  Value out = Value::object({{"Roles", std::move(roles)}, {"IsTruncated", !page.next.empty()}});
+  if (!page.next.empty()) out.set("Marker", page.next);
+  return out;
+}
+
+Value delete_role(Exchange& ex) {
+  ex.write([&](store::Connection& c) {
+    auto role = ex.platform.resources.get(c, kRole, ex.text("RoleName"));
+    for (const char* member : {"Attached", "Policies"})
+      if (const Value* held = role.body.find(member); held && !held->object()->empty())
+        throw base::Error(base::Kind::conflict, "Cannot delete entity, must detach all policies first.");
+    ex.platform.resources.remove(c, kRole, role.name);
+  });
+  return {};
+}
+
+/// A role's map of policies: "Attached" (ARN to nothing) or "Policies" (name to document), changed as one fact.
+void change(Exchange& ex, std::string_view map, const std::string& key, std::optional<std::string> value) {
+  ex.write([&](store::Connection& c) {
+    auto role = ex.platform.resources.get(c, kRole, ex.text("RoleName"));
+    Value::Object kept;
+    bool found = false;
+    if (const Value* held = role.body.find(map))
+      for (const auto& member : *held->object())
+        member.name == key ? void(found = true) : kept.push_back(member);
+    if (!value && !found)
+      throw base::Error(base::Kind::not_found,
+                        fmt::format("The role with name {} has no policy {}.", role.name, key));
+    if (value) kept.push_back({key, *value});
+    role.body.set(map, std::move(kept));
+    ex.platform.resources.update(c, role);
+  });
+}
+
+Value::Object held(Exchange& ex, std::string_view map) {
+  auto role =
+      ex.read([&](store::Connection& c) { return ex.platform.resources.get(c, kRole, ex.text("RoleName")); });
+  const Value* value = role.body.find(map);
+  return value ? *value->object() : Value::Object{};
+}
+
+Value attach_role_policy(Exchange& ex) { return change(ex, "Attached", ex.text("PolicyArn"), ""), Value(); }
+Value detach_role_policy(Exchange& ex) { return change(ex, "Attached", ex.text("PolicyArn"), {}), Value(); }
+Value put_role_policy(Exchange& ex) {
+  return change(ex, "Policies", ex.text("PolicyName"), ex.text("PolicyDocument")), Value();
+}
+Value delete_role_policy(Exchange& ex) { return change(ex, "Policies", ex.text("PolicyName"), {}), Value(); }
+
+Value list_attached_role_policies(Exchange& ex) {
+  Value::Array policies;
+  for (const auto& [arn, nothing] : held(ex, "Attached"))
+    policies.push_back(Value::object({{"PolicyName", arn.substr(arn.rfind('/') + 1)}, {"PolicyArn", arn}}));
+  return Value::object({{"AttachedPolicies", std::move(policies)}, {"IsTruncated", false}});
+}
+
+Value list_role_policies(Exchange& ex) {
+  Value::Array names;
+  for (const auto& [name, document] : held(ex, "Policies")) names.emplace_back(name);
+  return Value::object({{"PolicyNames", std::move(names)}, {"IsTruncated", false}});
+}
+
+Value get_role_policy(Exchange& ex) {
+  std::string wanted = ex.text("PolicyName");
+  for (const auto& [name, document] : held(ex, "Policies"))
+    if (name == wanted)
+      return Value::object({{"RoleName", ex.text("RoleName")},
+                            {"PolicyName", name},
+                            {"PolicyDocument", wire::percent_encode(*document.string(), true)}});
+  throw base::Error(base::Kind::not_found,
+                    fmt::format("The role policy with name {} cannot be found.", wanted));
+}
+
+Value policy_document(Exchange& ex, const records::Resource& policy) {
+  return Value::object({{"PolicyName", policy.name},
+                        {"PolicyId", id_of("ANPA", policy.name)},
+                        {"Arn", ex.platform.resources.arn(kPolicy, policy.name)},
+                        {"Path", "/"},
+                        {"DefaultVersionId", "v1"},
+                        {"IsAttachable", true},
+                        {"CreateDate", wire::to_seconds(policy.created)},
+                        {"UpdateDate", wire::to_seconds(policy.modified)}});
+}
+
+Value create_policy(Exchange& ex) {
+  records::NewResource wanted{.name = ex.text("PolicyName"),
+                              .body = Value::object({{"PolicyDocument", ex.text("PolicyDocument")}}),
+                              .tags = tags_in(ex.list("Tags"))};
+  auto policy =
+      ex.write([&](store::Connection& c) { return ex.platform.resources.create(c, kPolicy, wanted); });
+  return Value::object({{"Policy", policy_document(ex, policy)}});
+}
+
+std::string policy_name(Exchange& ex) {
+  std::string arn = ex.text("PolicyArn");
+  return arn.substr(arn.rfind('/') + 1);
+}
+
+Value get_policy(Exchange& ex) {
+  auto policy =
+      ex.read([&](store::Connection& c) { return ex.platform.resources.get(c, kPolicy, policy_name(ex)); });
+  return Value::object({{"Policy", policy_document(ex, policy)}});
+}
+
+Value delete_policy(Exchange& ex) {
+  ex.write([&](store::Connection& c) { ex.platform.resources.remove(c, kPolicy, policy_name(ex)); });
+  return {};
+}
+
+constexpr Operation kOperations[] = {
+    {"CreateRole", Role::write, create_role, Effect::stored},
+    {"GetRole", Role::read, get_role},
+    {"ListRoles", Role::read, list_roles},
+    {"DeleteRole", Role::write, delete_role},
+    {"AttachRolePolicy", Role::write, attach_role_policy, Effect::stored},
+    {"DetachRolePolicy", Role::write, detach_role_policy},
+    {"ListAttachedRolePolicies", Role::read, list_attached_role_policies},
+    {"PutRolePolicy", Role::write, put_role_policy, Effect::stored},
+    {"GetRolePolicy", Role::read, get_role_policy},
+    {"DeleteRolePolicy", Role::write, delete_role_policy},
+    {"ListRolePolicies", Role::read, list_role_policies},
+    {"CreatePolicy", Role::write, create_policy, Effect::stored},
+    {"GetPolicy", Role::read, get_policy},
+    {"DeletePolicy", Role::write, delete_policy},
+};
+
+}  // namespace
+
+constexpr Family kIam{"iam", kOperations};
+
+}  // namespace textmill::api
