@@ -24,7 +24,7 @@ Planned plan_for(models::TextClassifier& model, nn::Format format, bool training
   auto recorded = models::record_classifier(model, {.training = training});
   auto backward = training ? nn::Backward::outputs : nn::Backward::none;
   return {recorded.inputs,
-          nn::make_plan(std::move(recorded.recording), {.backward = backward, .format = format})};
+          nn::make_plan(std::move(recorded.recording), tasks::plan_options(format, backward))};
 }
 
 Json by_format(auto&& value) {

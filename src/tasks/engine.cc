@@ -16,6 +16,14 @@ int choose_threads(const EngineOptions& options) {
   return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
 
+nn::PlanOptions plan_options(nn::Format format, nn::Backward backward) {
+  return {.backward = backward,
+          .fuse_head = false,
+          .save_slope = backward != nn::Backward::none,
+          .format = format,
+          .patterns = nn::cpu_patterns()};
+}
+
 const char* name(nn::Format format) { return format == nn::Format::bf16 ? "bf16" : "f32"; }
 
 }  // namespace textmill::tasks

@@ -3,7 +3,7 @@
 #include <optional>
 #include <string>
 
-#include "nn/naive.h"
+#include "nn/cpu.h"
 #include "nn/plan.h"
 
 namespace textmill::tasks {
@@ -19,7 +19,8 @@ int choose_threads(const EngineOptions& options);
 /// "f32", "bf16".
 const char* name(nn::Format format);
 
-/// What runs plans.
-using Engine = nn::Naive<float>;
+/// What runs plans, and what it wants of them.
+using Engine = nn::Cpu;
+nn::PlanOptions plan_options(nn::Format format, nn::Backward backward = nn::Backward::none);
 
 }  // namespace textmill::tasks

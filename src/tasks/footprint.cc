@@ -20,8 +20,11 @@ Footprint footprint(const nn::Plan& plan, const models::EncoderInputs& inputs,
   for (size_t i = 0; i < plan.uses.size(); i++) {
     const nn::WeightUse& use = plan.uses[i];
     int64_t count = plan.recording.weights[i]->count();
-    bytes.packed += count * (element * (use.product + use.transposed + use.gathered) + 4 * use.vector);
-    if (!use.trained) continue;
+    bytes.packed += count * element * (use.product + use.transposed);
+    if (!use.trained) {
+      bytes.tables += 4 * count * (use.gathered || use.vector);
+      continue;
+    }
     bytes.master += 4 * count;
     bytes.gradients += 4 * count;
     bytes.moments += 8 * count;

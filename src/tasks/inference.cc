@@ -5,10 +5,10 @@ namespace textmill::tasks {
 Inference::Inference(models::TextClassifier& model, nn::Format format, nn::kernel::Pool& pool)
     : Inference(models::record_classifier(model, {}), format, pool) {}
 
-Inference::Inference(models::ClassifierRecording recording, nn::Format format, nn::kernel::Pool&)
+Inference::Inference(models::ClassifierRecording recording, nn::Format format, nn::kernel::Pool& pool)
     : inputs_(recording.inputs),
-      plan_(nn::make_plan(std::move(recording.recording), {.format = format})),
-      engine_(plan_) {}
+      plan_(nn::make_plan(std::move(recording.recording), plan_options(format))),
+      engine_(plan_, pool) {}
 
 std::span<const float> Inference::run(PackedBatch& batch) {
   engine_.run(batch.fill(inputs_, plan_.recording));

@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "base/error.h"
+#include "tasks/engine.h"
 #include "tasks/footprint.h"
 
 namespace textmill::train {

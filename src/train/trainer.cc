@@ -23,7 +23,7 @@ bool only_gathered_by(const nn::WeightUse& use, nn::Index index) {
 Trainer::Trainer(TrainingPlan plan, const TrainOptions& options, nn::kernel::Pool& pool)
     : options_(options),
       plan_(std::move(plan)),
-      engine_(plan_.plan),
+      engine_(plan_.plan, pool),
       adamw_(parameters(), {.weight_decay = options.weight_decay}, pool) {}
 
 std::vector<Parameter> Trainer::parameters() {

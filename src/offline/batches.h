@@ -1,0 +1,28 @@
+#pragma once
+
+#include <functional>
+#include <span>
+#include <stop_token>
+#include <vector>
+
+#include "data/dataset.h"
+#include "tasks/classifier.h"
+
+namespace textmill::offline {
+
+/// One row and what the model says about it.
+struct Answered {
+  const data::Example& example;
+  std::span<const float> logits;
+};
+
+/// Logs what was not said but chosen: columns, precision, maximum length.
+void log_choices(const tasks::Classifier& classifier, const data::DatasetReader& reader);
+
+/// Runs `classifier` over the rows of `reader`, in batches, and calls `answer` for each, in order. `accept` sees each row
+/// as it is read, and may refuse it (reader.where() says where it stands). Throws cancelled when `stop` is asked.
+void answer_rows(tasks::Classifier& classifier, data::DatasetReader& reader, std::stop_token stop,
+                 const std::function<void(const data::Example&)>& accept,
+                 const std::function<void(const Answered&)>& answer);
+
+}  // namespace textmill::offline
