@@ -10,10 +10,10 @@ constexpr size_t kRows = 64;  // of a batch
 
 }  // namespace
 
-void log_choices(const tasks::Classifier& classifier, const data::DatasetReader& reader) {
-  base::log(base::Level::info, "reading",
-            {{"schema", reader.schema().describe()},
-             {"precision", tasks::name(classifier.format())},
+void log_choices(const tasks::Classifier& classifier) {
+  base::log(base::Level::info, "engine",
+            {{"precision", tasks::name(classifier.format())},
+             {"threads", classifier.threads()},
              {"max_length", classifier.max_length().tokens},
              {"max_length_from", classifier.max_length().source}});
 }
@@ -26,6 +26,7 @@ void answer_rows(tasks::Classifier& classifier, data::DatasetReader& reader, std
   std::vector<const tasks::PackedItem*> batch;
   std::vector<float> logits;
   size_t labels = classifier.labels().size();
+  base::log(base::Level::info, "data", {{"schema", reader.schema().describe()}});
   do {
     if (stop.stop_requested()) throw base::Error(base::Kind::cancelled, "stopped at " + reader.where());
     batch.clear();

@@ -16,8 +16,8 @@ struct Answered {
   std::span<const float> logits;
 };
 
-/// Logs what was not said but chosen: columns, precision, maximum length.
-void log_choices(const tasks::Classifier& classifier, const data::DatasetReader& reader);
+/// Logs what was not said but chosen: precision, maximum length.
+void log_choices(const tasks::Classifier& classifier);
 
 /// Runs `classifier` over the rows of `reader`, in batches, and calls `answer` for each, in order. `accept` sees each row
 /// as it is read, and may refuse it (reader.where() says where it stands). Throws cancelled when `stop` is asked.

@@ -25,8 +25,8 @@ int label_id(const std::vector<std::string>& labels, const std::string& label, c
 
 format::Json evaluate(const EvaluateOptions& options, std::stop_token stop) {
   tasks::Classifier classifier(options.model, options.classifier);
+  log_choices(classifier);
   data::DatasetReader reader(options.data, options.columns);
-  log_choices(classifier, reader);
   const auto& labels = classifier.labels();
   std::optional<int> positive;
   if (options.positive) positive = label_id(labels, *options.positive, "--positive");

@@ -19,6 +19,7 @@ std::string best(const tasks::Classifier& classifier, std::span<const float> log
 void predict(const PredictOptions& options, std::stop_token stop,
              const std::function<void(const std::string&)>& line) {
   tasks::Classifier classifier(options.model, options.classifier);
+  log_choices(classifier);
   if (options.data.empty()) {
     auto item = classifier.encode(options.text, options.pair);
     const tasks::PackedItem* items[] = {&item};
@@ -27,7 +28,6 @@ void predict(const PredictOptions& options, std::stop_token stop,
     return line(best(classifier, logits));
   }
   data::DatasetReader reader(options.data, options.columns, false);
-  log_choices(classifier, reader);
   answer_rows(
       classifier, reader, std::move(stop), [](const data::Example&) {},
       [&](const Answered& row) { line(best(classifier, row.logits)); });

@@ -64,9 +64,9 @@ class LabelIds {
 
 }  // namespace
 
-LoadedText load_text(const base::Path& path, const data::Columns& columns, const KnownLabels& known,
-                     const text::Tokenizer& tokenizer, int max_length, nn::kernel::Pool& pool,
-                     std::stop_token stop) {
+std::optional<LoadedText> load_text(const base::Path& path, const data::Columns& columns,
+                                    const KnownLabels& known, const text::Tokenizer& tokenizer,
+                                    int max_length, nn::kernel::Pool& pool, std::stop_token stop) {
   text::EncodeOptions encode{.max_length = static_cast<size_t>(max_length)};
   tokenizer.encode(
       "", "", encode);  // throws here, not on a thread of the pool, if there is no room for special tokens
@@ -78,7 +78,7 @@ LoadedText load_text(const base::Path& path, const data::Columns& columns, const
   std::vector<int32_t> labels(kChunk);
   size_t count = kChunk;
   while (count == kChunk) {
-    if (stop.stop_requested()) throw Error(Kind::cancelled, "stopped while reading " + path.string());
+    if (stop.stop_requested()) return {};
     for (count = 0; count < kChunk && reader.next(rows[count]); count++) {
       labels[count] = ids.of(*rows[count].label, reader);
     }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <stop_token>
 #include <string>
 #include <vector>
@@ -27,10 +28,10 @@ struct KnownLabels {
   bool closed = false;  // others are an error; else the data's own count, in this order if they are the same
 };
 
-/// Reads, tokenizes and truncates all rows of a data set, on the threads of `pool`. Throws invalid naming file and line:
-/// what the readers refuse, a label that is not known; cancelled when `stop` is asked.
-LoadedText load_text(const base::Path& path, const data::Columns& columns, const KnownLabels& known,
-                     const text::Tokenizer& tokenizer, int max_length, nn::kernel::Pool& pool,
-                     std::stop_token stop);
+/// Reads, tokenizes and truncates all rows of a data set, on the threads of `pool`. Nothing if `stop` was asked before the
+/// end. Throws invalid naming file and line: what the readers refuse, a label that is not known.
+std::optional<LoadedText> load_text(const base::Path& path, const data::Columns& columns,
+                                    const KnownLabels& known, const text::Tokenizer& tokenizer,
+                                    int max_length, nn::kernel::Pool& pool, std::stop_token stop);
 
 }  // namespace textmill::train

@@ -57,7 +57,7 @@ class Run {
 
  private:
   std::optional<Path> find_checkpoint() const;
-  void load_data();
+  bool load_data();
   void load_model();
   Json recipe() const;
   void resume();
@@ -104,7 +104,7 @@ Run::Run(const TrainPaths& paths, const TrainOptions& options, std::stop_token s
 
 Outcome Run::train() {
   checkpoint_ = find_checkpoint();
-  load_data();
+  if (!load_data()) return Outcome::stopped;
   load_model();
   if (checkpoint_) resume();
   progress_ = std::make_unique<Progress>(steps_, state_.step);
@@ -114,7 +114,8 @@ Outcome Run::train() {
     if (epoch_ended && !evaluated && !end_epoch()) return stopped();
     if (state_.step == steps_.total()) break;
     if (stop_.stop_requested() || !one_step()) return stopped();
-    if (options_.checkpoint_every > 0 && state_.step % options_.checkpoint_every == 0) checkpoint(false);
+    bool due = options_.checkpoint_every > 0 && state_.step % options_.checkpoint_every == 0;
+    if (due && state_.step % steps_.per_epoch() != 0) checkpoint(false);  // an epoch's end has one anyway
   }
   finish();
   return Outcome::finished;
@@ -139,31 +140,41 @@ std::optional<Path> Run::find_checkpoint() const {
   return {};
 }
 
-void Run::load_data() {
+/// False if it was stopped.
+bool Run::load_data() {
   text::Tokenizer tokenizer = base_.tokenizer();
   max_length_ = base_.max_length(options_.max_length, &tokenizer);
-  base::log(base::Level::info, "max_length",
-            {{"tokens", max_length_.tokens}, {"source", max_length_.source}});
+  base::log(base::Level::info, "engine",
+            {{"precision", tasks::name(format_)},
+             {"threads", pool_.threads()},
+             {"cpu", nn::kernel::name(nn::kernel::choose_path())},
+             {"max_length", max_length_.tokens},
+             {"max_length_from", max_length_.source}});
   Timed timed(seconds_.tokenize);
-  auto load = [&](const Path& path, const data::Columns& columns, const KnownLabels& known) {
+  auto load = [&](const Path& path, const data::Columns& columns, const KnownLabels& known, LoadedText& to) {
     auto loaded = load_text(path, columns, known, tokenizer, max_length_.tokens, pool_, stop_);
+    if (!loaded) return false;
+    to = std::move(*loaded);
     base::log(base::Level::info, "data",
               {{"path", path.string()},
-               {"schema", *loaded.source.find("schema")->string()},
-               {"rows", loaded.examples.size()}});
-    return loaded;
+               {"schema", *to.source.find("schema")->string()},
+               {"rows", to.examples.size()}});
+    return true;
   };
-  train_ = load(paths_.train, {options_.text, options_.text_pair, options_.label},
-                {base_.has_head() ? base_.labels() : std::vector<std::string>{}});
-  if (!paths_.validation.empty())
-    validation_ = load(paths_.validation, train_.columns, {train_.labels, true});
+  KnownLabels of_model{base_.has_head() ? base_.labels() : std::vector<std::string>{}};
+  if (!load(paths_.train, {options_.text, options_.text_pair, options_.label}, of_model, train_))
+    return false;
   if (train_.labels.size() < 2) {
     throw Error(Kind::invalid, fmt::format("{}: all rows have the label {}; nothing to tell apart",
                                            paths_.train.string(), train_.labels[0]));
   }
+  KnownLabels of_training{train_.labels, true};
+  if (!paths_.validation.empty() && !load(paths_.validation, train_.columns, of_training, validation_))
+    return false;
   steps_ = {.rows = train_.examples.size(),
             .rows_per_step = static_cast<uint32_t>(options_.batch_size * options_.gradient_accumulation),
             .epochs = options_.epochs};
+  return true;
 }
 
 void Run::load_model() {
@@ -303,7 +314,7 @@ Json Run::record() const {
                             {"textmill", base::version()},
                             {"task", options_.task},
                             {"base_model", paths_.model.filename().string()},
-                            {"recipe", recipe()},
+                            {"recipe", state_.recipe},
                             {"labels", Json::array(train_.labels)},
                             {"train", train_.source}});
   if (!paths_.validation.empty()) json.set("validation", validation_.source);

@@ -1,0 +1,181 @@
+#include "train/run.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+
+#include "base/error.h"
+#include "format/json.h"
+#include "tasks/classifier.h"
+#include "tasks/testing.h"
+#include "train/order.h"
+
+namespace textmill::train {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct RunTest : testing::Test {
+  RunTest() {
+    tasks::testing::write_tiny_model(folder.path(), {.head = false});
+    paths.model = folder.path();
+    paths.train = data("train.tsv", 40);
+    paths.validation = data("validation.tsv", 20);
+    paths.output = folder.path() / "output";
+  }
+
+  base::Path data(const std::string& name, int rows) {
+    std::string text = "label\ttext\n";
+    const char* words[] = {"the", "a", "film", "was", "very", "real", "not", "."};
+    for (int row = 0; row < rows; row++) {
+      bool good = derive(row, 99) % 2;
+      text += good ? "good\t" : "poor\t";
+      for (uint64_t i = 0; i < derive(row, 0) % 7; i++)
+        text += std::string(words[derive(row, i + 1) % 8]) + " ";
+      text += good ? "good\n" : "bad\n";
+    }
+    base::write_file_durably(folder.path() / name, text);
+    return folder.path() / name;
+  }
+
+  std::string refusal(const TrainOptions& options) {
+    try {
+      train(paths, options, {});
+    } catch (const base::Error& error) { return error.what(); }
+    return "";
+  }
+
+  format::JsonView record() {
+    run_json = format::read_json(paths.output / "run.json");
+    return {run_json, "run.json"};
+  }
+  std::string weights() const { return base::read_file(paths.output / "model.safetensors"); }
+
+  base::TemporaryFolder folder;
+  format::Json run_json;
+  TrainPaths paths;
+  TrainOptions options{.epochs = 3, .batch_size = 4, .learning_rate = 3e-3, .threads = 1};
+};
+
+TEST_F(RunTest, leaves_a_model_that_answers_and_a_record_of_the_run) {
+  EXPECT_EQ(train(paths, options, {}), Outcome::finished);
+  tasks::Classifier classifier(paths.output, {});
+  EXPECT_EQ(classifier.labels(), (std::vector<std::string>{"good", "poor"}));
+  auto item = classifier.encode("the film was very bad");
+  const tasks::PackedItem* items[] = {&item};
+  std::vector<float> logits;
+  classifier.run(items, logits);
+  EXPECT_GT(logits[1], logits[0]);
+
+  auto run = record();
+  EXPECT_EQ(run.at("steps").integer(), 30);
+  EXPECT_EQ(run.at("epochs").array().size(), 3u);
+  EXPECT_GT(run.at("epochs").array()[2].at("validation.accuracy").number(), 0.9);
+  EXPECT_EQ(run.at("train.sha256").string().size(), 64u);
+  EXPECT_GT(run.at("samples_per_second").number(), 0);
+  std::string history = base::read_file(paths.output / "metrics.jsonl");
+  EXPECT_EQ(std::count(history.begin(), history.end(), '\n'), 30);
+  std::string card = base::read_file(paths.output / "README.md");
+  EXPECT_NE(card.find(run.at("train.sha256").string()), std::string::npos);
+  EXPECT_NE(card.find("(kept)"), std::string::npos);
+  EXPECT_EQ(std::distance(fs::directory_iterator(paths.output / "checkpoints"), {}), 2);
+}
+
+TEST_F(RunTest, the_checkpoint_before_a_damaged_one_leads_to_the_same_bytes) {
+  options.checkpoint_every = 7;
+  ASSERT_EQ(train(paths, options, {}), Outcome::finished);
+  std::string unbroken = weights(), history = base::read_file(paths.output / "metrics.jsonl");
+  fs::remove(paths.output / "model.safetensors");
+  std::ofstream(paths.output / "checkpoints/step-000000000030/moments.safetensors") << "damage";
+  options.resume = true;
+  options.threads = 3;
+  ASSERT_EQ(train(paths, options, {}), Outcome::finished);
+  EXPECT_EQ(record().at("resumed_at_step").integer(), 28);
+  EXPECT_TRUE(weights() == unbroken);
+  EXPECT_EQ(base::read_file(paths.output / "metrics.jsonl"), history);
+  ASSERT_EQ(train(paths, options, {}), Outcome::finished) << "nothing is left to do";
+  EXPECT_EQ(record().at("resumed_at_step").integer(), 30);
+  EXPECT_TRUE(weights() == unbroken);
+}
+
+TEST_F(RunTest, the_best_epoch_is_what_is_left) {
+  options.epochs = 6;
+  options.learning_rate = 1;  // so high that it gets worse again
+  options.max_grad_norm = 0;
+  ASSERT_EQ(train(paths, options, {}), Outcome::finished);
+  auto run = record();
+  auto epochs = run.at("epochs").array();
+  size_t best = static_cast<size_t>(run.at("best_epoch").integer()) - 1;
+  for (const auto& epoch : epochs) {
+    EXPECT_LE(epoch.at("validation.accuracy").number(), epochs[best].at("validation.accuracy").number());
+  }
+}
+
+TEST_F(RunTest, accumulation_of_small_batches_is_the_large_batch) {
+  options.batch_size = 1;
+  options.gradient_accumulation = 4;
+  ASSERT_EQ(train(paths, options, {}), Outcome::finished);
+  auto small = record().at("epochs").array()[0].at("loss").number();
+  paths.output = folder.path() / "large";
+  options.batch_size = 4;
+  options.gradient_accumulation = 1;
+  options.format = nn::Format::f32;
+  ASSERT_EQ(train(paths, options, {}), Outcome::finished);
+  EXPECT_NEAR(record().at("epochs").array()[0].at("loss").number(), small, 0.02);
+}
+
+TEST_F(RunTest, a_stop_before_the_first_step_leaves_nothing) {
+  std::stop_source stop;
+  stop.request_stop();
+  EXPECT_EQ(train(paths, options, stop.get_token()), Outcome::stopped);
+  EXPECT_FALSE(fs::exists(paths.output / "checkpoints"));
+  options.resume = true;
+  EXPECT_EQ(train(paths, options, {}), Outcome::finished) << "without a checkpoint it starts fresh";
+}
+
+TEST_F(RunTest, refuses_a_taken_folder) {
+  fs::create_directories(paths.output);
+  {
+    base::FileLock other(paths.output / ".lock");
+    EXPECT_NE(refusal(options).find(".lock"), std::string::npos);
+  }
+  options.epochs = 1;
+  ASSERT_EQ(train(paths, options, {}), Outcome::finished);
+  EXPECT_NE(refusal(options).find("--resume continues it"), std::string::npos);
+}
+
+TEST_F(RunTest, refuses_to_resume_another_recipe) {
+  ASSERT_EQ(train(paths, options, {}), Outcome::finished);
+  options.resume = true;
+  options.learning_rate = 1e-3;
+  EXPECT_NE(refusal(options).find("state.json: recipe.learning_rate: the run had 0.003, now it is 0.001"),
+            std::string::npos)
+      << refusal(options);
+  options.learning_rate = 3e-3;
+  paths.train = data("other.tsv", 41);
+  EXPECT_NE(refusal(options).find("recipe.train"), std::string::npos);
+}
+
+TEST_F(RunTest, names_what_is_wrong_with_the_data) {
+  base::write_file_durably(folder.path() / "validation.tsv", "label\ttext\ngood\ta\nugly\ta\n");
+  EXPECT_NE(refusal(options).find("validation.tsv:3: label 'ugly' is not one of the 2 known ones"),
+            std::string::npos)
+      << refusal(options);
+  base::write_file_durably(folder.path() / "train.tsv", "label\ttext\ngood\ta\ngood\tb\n");
+  EXPECT_NE(refusal(options).find("all rows have the label good"), std::string::npos) << refusal(options);
+}
+
+TEST_F(RunTest, a_classifier_of_the_same_labels_keeps_its_head_and_their_ids) {
+  tasks::testing::write_tiny_model(folder.path(), {.labels = {"poor", "good"}});
+  options.epochs = 1;
+  options.learning_rate = 0;
+  ASSERT_EQ(train(paths, options, {}), Outcome::finished);
+  tasks::ModelFolder before(paths.model), after(paths.output);
+  EXPECT_EQ(after.labels(), (std::vector<std::string>{"poor", "good"}));
+  EXPECT_TRUE(std::ranges::equal(before.load()->head.out.weight.own(), after.load()->head.out.weight.own()));
+}
+
+}  // namespace
+}  // namespace textmill::train
