@@ -12,30 +12,8 @@ namespace {
 
 using namespace std::chrono_literals;
 
-Response text(std::string body) { return {200, {{"Content-Type", "text/plain"}}, std::move(body)}; }
-
 Response echo(Request& request) {
   return text(request.method + " " + request.target + " " + std::string(request.body.text()));
-}
-
-/// A server with these routes on a free port.
-struct Running {
-  explicit Running(std::vector<Route> routes, ServerOptions options = {})
-      : router(std::move(routes)), server(std::move(options), router.dispatch()) {}
-  Wire wire() { return Wire(server.port()); }
-
-  Router router;
-  Server server;
-};
-
-std::string get(std::string_view path, std::string_view more = {}) {
-  return "GET " + std::string(path) + " HTTP/1.1\r\nHost: t\r\n" + std::string(more) + "\r\n";
-}
-
-std::string post(std::string_view path, std::string_view body, std::string_view more = {}) {
-  return "POST " + std::string(path) +
-         " HTTP/1.1\r\nHost: t\r\nContent-Length: " + std::to_string(body.size()) + "\r\n" +
-         std::string(more) + "\r\n" + std::string(body);
 }
 
 TEST(Server, AnswersOnOneConnectionAgainAndAgain) {

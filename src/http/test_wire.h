@@ -12,6 +12,10 @@
 #include <mutex>
 #include <string>
 #include <string_view>
+#include <vector>
+
+#include "http/router.h"
+#include "http/server.h"
 
 namespace textmill::http {
 
@@ -24,6 +28,8 @@ class Wire {
     sockaddr_in address{.sin_family = AF_INET, .sin_port = htons(port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
     if (::connect(fd_, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) close();
   }
+  /// A connection that somebody else opened.
+  static Wire adopt(int fd) { return Wire(fd, {}); }
   Wire(const Wire&) = delete;
   Wire(Wire&& other) noexcept : fd_(std::exchange(other.fd_, -1)), input_(std::move(other.input_)) {}
   ~Wire() { close(); }
@@ -86,6 +92,7 @@ class Wire {
   }
 
  private:
+  Wire(int fd, std::string input) : fd_(fd), input_(std::move(input)) {}
   bool more() {
     pollfd waiting{fd_, POLLIN, 0};
     if (::poll(&waiting, 1, std::chrono::milliseconds(kPatience).count()) <= 0) return false;
@@ -124,5 +131,27 @@ class Gate {
   std::condition_variable changed_;
   bool open_ = false;
 };
+
+inline Response text(std::string body) { return {200, {{"Content-Type", "text/plain"}}, std::move(body)}; }
+
+/// A server with these routes on a free port.
+struct Running {
+  explicit Running(std::vector<Route> routes, ServerOptions options = {})
+      : router(std::move(routes)), server(std::move(options), router.dispatch()) {}
+  Wire wire() { return Wire(server.port()); }
+
+  Router router;
+  Server server;
+};
+
+inline std::string get(std::string_view path, std::string_view more = {}) {
+  return "GET " + std::string(path) + " HTTP/1.1\r\nHost: t\r\n" + std::string(more) + "\r\n";
+}
+
+inline std::string post(std::string_view path, std::string_view body, std::string_view more = {}) {
+  return "POST " + std::string(path) +
+         " HTTP/1.1\r\nHost: t\r\nContent-Length: " + std::to_string(body.size()) + "\r\n" +
+         std::string(more) + "\r\n" + std::string(body);
+}
 
 }  // namespace textmill::http

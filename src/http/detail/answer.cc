@@ -70,7 +70,7 @@ awaitable<bool> Session::answer() {
               {{"request_id", request_.id}, {"target", request_.target}});
     refuse(500, {base::Kind::internal, "internal error"});
   }
-  if (std::holds_alternative<FileRange>(response_.body)) co_await send_range();
+  if (std::holds_alternative<FileRange>(response_.body)) co_return co_await send_range();
   if (std::holds_alternative<Stream>(response_.body)) co_return co_await send_stream();
   co_return co_await send_bytes();
 }
@@ -138,7 +138,8 @@ awaitable<bool> Session::send_range() {
   }
   Cork cork(connection_.socket().native_handle());
   bool written = co_await connection_.write(start);
-  co_return written&& co_await connection_.send_file(range);
+  if (written) written = co_await connection_.send_file(range);
+  co_return written;
 }
 
 awaitable<bool> Session::send_stream() {

@@ -1,4 +1,7 @@
+#include <sys/socket.h>
+
 #include <algorithm>
+#include <cerrno>
 
 #include "http/detail/session.h"
 #include "http/detail/upstream.h"
@@ -34,9 +37,8 @@ std::unique_ptr<Upstream> take_idle(Loop& loop, const std::string& key) {
     auto upstream = std::move(idle.back());
     idle.pop_back();
     char byte;
-    boost::system::error_code code;
-    upstream->socket.receive(asio::buffer(&byte, 1), tcp::socket::message_peek, code);
-    if (code == asio::error::would_block) return upstream;
+    if (::recv(upstream->socket.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN)
+      return upstream;
   }
   return nullptr;
 }

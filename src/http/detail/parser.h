@@ -53,15 +53,13 @@ class MessageParser : public boost::beast::http::basic_parser<isRequest> {
   void on_header_impl(Code&) override;
   void on_body_init_impl(const Length&, Code&) override {}
   size_t on_body_impl(string_view piece, Code&) override;
-  void on_chunk_header_impl(std::uint64_t, string_view, Code&) override {}
-  size_t on_chunk_body_impl(std::uint64_t, string_view piece, Code& code) override {
-    return on_body_impl(piece, code);
-  }
+  void on_chunk_header_impl(std::uint64_t size, string_view, Code&) override { chunk_left_ = size; }
+  size_t on_chunk_body_impl(std::uint64_t, string_view piece, Code& code) override;
   void on_finish_impl(Code&) override {}
   void check_request_head();
 
   const uint32_t max_header_;
-  uint64_t header_bytes_ = 0;
+  uint64_t header_bytes_ = 0, chunk_left_ = 0;
   std::string* body_ = nullptr;
   std::optional<Refusal> refusal_;
 };
