@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/files.h"
+#include "base/hash.h"
 
 namespace textmill::http {
 
@@ -30,7 +31,7 @@ class OpenFile {
   int fd_;
 };
 
-enum class Digest { md5, sha1, sha256 };
+using Digest = base::HashKind;
 
 /// What a route asks of a body before it is read.
 struct BodyRules {

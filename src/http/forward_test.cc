@@ -11,7 +11,8 @@ using namespace std::chrono_literals;
 /// Another server that takes connections one by one and does with each what the test says.
 class Scripted {
  public:
-  explicit Scripted(std::function<void(Wire&)> script) : listener_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+  explicit Scripted(std::function<void(Wire&)> script)
+      : listener_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
     sockaddr_in address{.sin_family = AF_INET, .sin_port = 0, .sin_addr = {htonl(INADDR_LOOPBACK)}};
     socklen_t size = sizeof address;
     EXPECT_EQ(::bind(listener_, reinterpret_cast<sockaddr*>(&address), size), 0);
@@ -49,14 +50,17 @@ Route forward_to(uint16_t port, Forward forward = {}) {
 TEST(Forward, CarriesRequestAndAnswer) {
   Running behind({{"POST", "/*", [](Request& request) {
                      EXPECT_FALSE(request.headers.find("Connection"));
-                     return Response{201, {{"X-Behind", "yes"}},
-                                     request.target + " " + request.id + " " + std::string(request.headers.get("X-Mine")) +
-                                         " " + std::string(request.body.text())};
+                     return Response{201,
+                                     {{"X-Behind", "yes"}},
+                                     request.target + " " + request.id + " " +
+                                         std::string(request.headers.get("X-Mine")) + " " +
+                                         std::string(request.body.text())};
                    }}});
   Running front({forward_to(behind.server.port())});
   auto wire = front.wire();
   for (int i = 0; i < 20; ++i) {
-    auto answer = wire.ask(post("/a?b=c", "body", "X-Mine: m\r\nx-request-id: r1\r\nConnection: keep-alive\r\n"));
+    auto answer =
+        wire.ask(post("/a?b=c", "body", "X-Mine: m\r\nx-request-id: r1\r\nConnection: keep-alive\r\n"));
     EXPECT_EQ(answer.status, 201);
     EXPECT_TRUE(answer.has("X-Behind: yes\r\n"));
     EXPECT_EQ(answer.body, "/a?b=c r1 m body");
@@ -77,7 +81,8 @@ TEST(Forward, StreamsPieceByPiece) {
   Gate second;
   Scripted behind([&](Wire& wire) {
     wire.until("\r\n\r\n");
-    wire.send("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n");
+    wire.send(
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n");
     EXPECT_TRUE(second.wait());
     wire.send("3\r\ntwo\r\n0\r\n\r\n");
   });
@@ -130,7 +135,8 @@ TEST(Forward, GoesElsewhereWhenToldSo) {
     Running gone({});
     port = gone.server.port();
   }
-  Running behind({{"POST", "/*", [](Request& request) { return text("second " + std::string(request.body.text())); }}});
+  Running behind(
+      {{"POST", "/*", [](Request& request) { return text("second " + std::string(request.body.text())); }}});
   Forward second{.host = "localhost", .port = behind.server.port()};
   Running front({forward_to(port, {.otherwise = [second](const base::Error& error) {
                               EXPECT_EQ(error.kind(), base::Kind::unavailable);
@@ -186,9 +192,10 @@ TEST(Forward, HangsUpBehindWhenTheClientLeaves) {
                    }}});
   auto lease = std::make_shared<int>(0);
   std::weak_ptr<int> held = lease;
-  Running front({{"POST", "/", [&, port = behind.server.port()](Request&) {
-                    return Response{0, {}, Forward{.host = "127.0.0.1", .port = port, .lease = std::move(lease)}};
-                  }}});
+  Running front(
+      {{"POST", "/", [&, port = behind.server.port()](Request&) {
+          return Response{0, {}, Forward{.host = "127.0.0.1", .port = port, .lease = std::move(lease)}};
+        }}});
   auto wire = front.wire();
   wire.send(post("/", ""));
   ASSERT_TRUE(entered.wait());

@@ -56,7 +56,7 @@ struct Request {
   std::string id;    // the client's x-request-id or x-amzn-requestid, else a fresh one
   std::string peer;  // numeric address of the client
   bool tls = false;
-  std::string note;  // a handler's word for ServerOptions::finished
+  std::string note;                                // a handler's word for ServerOptions::finished
   std::chrono::steady_clock::time_point received;  // when its head was complete
   std::stop_token stop;  // asked when the client leaves or the server gives up on it
 

@@ -1,6 +1,5 @@
 #pragma once
 
-#define BOOST_ASIO_SEPARATE_COMPILATION
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/io_context.hpp>

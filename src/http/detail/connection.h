@@ -1,6 +1,5 @@
 #pragma once
 
-#define BOOST_BEAST_SEPARATE_COMPILATION
 #include <array>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <exception>

@@ -24,7 +24,8 @@ Seen parse(std::string_view text, Step step) {
   Seen seen;
   size_t shown = 0;
   for (size_t n = 0; !parser.done() && !parser.refusal();) {
-    size_t taken = shown > seen.taken ? parser.feed(text.substr(seen.taken, shown - seen.taken), seen.body) : 0;
+    size_t taken =
+        shown > seen.taken ? parser.feed(text.substr(seen.taken, shown - seen.taken), seen.body) : 0;
     seen.taken += taken;
     if (taken > 0) continue;
     if (shown == text.size()) break;

@@ -1,7 +1,5 @@
 #pragma once
 
-#define BOOST_BEAST_SEPARATE_COMPILATION
-#define BOOST_ASIO_SEPARATE_COMPILATION
 #include <boost/beast/http/basic_parser.hpp>
 #include <cstdint>
 #include <optional>

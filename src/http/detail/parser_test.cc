@@ -26,16 +26,17 @@ std::string parse(std::string_view text, size_t step, uint32_t max_header = 1000
 }
 
 TEST(Parser, SeesTheSameWhateverThePieces) {
-  const std::string kRequests[] = {
-      "GET /a?b HTTP/1.1\r\nHost: h\r\nX:  spaced \r\n\r\nNEXT",
-      "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 11\r\n\r\nhello worldNEXT",
-      "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: Chunked\r\n\r\n5;a=b\r\nhello\r\n6\r\n world\r\n0\r\nT: t\r\n\r\nNEXT",
-      "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nshort"};
-  const std::string kSeen[] = {"GET/a?b0|Host=h|X=spaced||NEXT", "POST/0|Host=h|Content-Length=11|hello world|NEXT",
-                               "POST/0|Host=h|Transfer-Encoding=Chunked|hello world|NEXT",
-                               "POST/0|Host=h|Content-Length=5|short|"};
+  const std::string kRequests[] = {"GET /a?b HTTP/1.1\r\nHost: h\r\nX:  spaced \r\n\r\nNEXT",
+                                   "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 11\r\n\r\nhello worldNEXT",
+                                   "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: "
+                                   "Chunked\r\n\r\n5;a=b\r\nhello\r\n6\r\n world\r\n0\r\nT: t\r\n\r\nNEXT",
+                                   "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nshort"};
+  const std::string kSeen[] = {
+      "GET/a?b0|Host=h|X=spaced||NEXT", "POST/0|Host=h|Content-Length=11|hello world|NEXT",
+      "POST/0|Host=h|Transfer-Encoding=Chunked|hello world|NEXT", "POST/0|Host=h|Content-Length=5|short|"};
   for (size_t i = 0; i < std::size(kRequests); ++i)
-    for (size_t step = 1; step < 60; ++step) EXPECT_EQ(parse<RequestParser>(kRequests[i], step), kSeen[i]) << step;
+    for (size_t step = 1; step < 60; ++step)
+      EXPECT_EQ(parse<RequestParser>(kRequests[i], step), kSeen[i]) << step;
 }
 
 TEST(Parser, RefusesAHeadBeyondItsLimitWhateverThePieces) {

@@ -1,7 +1,6 @@
 #include "http/detail/spool.h"
 
 #include <fcntl.h>
-#include <openssl/evp.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -11,15 +10,6 @@
 
 namespace textmill::http::detail {
 namespace {
-
-const EVP_MD* algorithm(Digest digest) {
-  switch (digest) {
-    case Digest::md5: return EVP_md5();
-    case Digest::sha1: return EVP_sha1();
-    case Digest::sha256: return EVP_sha256();
-  }
-  return nullptr;
-}
 
 /// A file without a name: it cannot outlive the process.
 int open_staging_file(const base::Path& folder) {
@@ -39,14 +29,6 @@ void write_all(int fd, std::string_view bytes) {
 
 }  // namespace
 
-struct Spool::Hashing {
-  explicit Hashing(Digest which) : digest(which), context(EVP_MD_CTX_new(), EVP_MD_CTX_free) {
-    TEXTMILL_CHECK(EVP_DigestInit_ex(context.get(), algorithm(which), nullptr) == 1);
-  }
-  Digest digest;
-  std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context;
-};
-
 /// The share of one body in the memory that all bodies hold.
 struct Spool::Charge {
   std::shared_ptr<std::atomic<int64_t>> used;
@@ -59,7 +41,7 @@ struct Spool::Charge {
 Spool::Spool(const BodyRules& rules, const SpoolLimits& limits,
              std::shared_ptr<std::atomic<int64_t>> memory_used)
     : limits_(limits), charge_(std::make_shared<Charge>(Charge{std::move(memory_used)})) {
-  for (Digest digest : rules.digests) hashing_.emplace_back(digest);
+  for (Digest digest : rules.digests) hashers_.emplace_back(digest, digest);
 }
 
 Spool::~Spool() = default;
@@ -82,8 +64,7 @@ std::string Spool::take_block() {
 }
 
 void Spool::hash(std::string_view block) {
-  for (auto& hashing : hashing_)
-    TEXTMILL_CHECK(EVP_DigestUpdate(hashing.context.get(), block.data(), block.size()) == 1);
+  for (auto& [digest, hasher] : hashers_) hasher.update(block);
 }
 
 void Spool::write(std::string_view block) {
@@ -102,14 +83,7 @@ Body Spool::finish() {
     body.text_ = std::move(pending_);
     body.charge_ = std::move(charge_);
   }
-  for (auto& hashing : hashing_) {
-    std::string raw(EVP_MAX_MD_SIZE, '\0');
-    unsigned size = 0;
-    TEXTMILL_CHECK(
-        EVP_DigestFinal_ex(hashing.context.get(), reinterpret_cast<unsigned char*>(raw.data()), &size) == 1);
-    raw.resize(size);
-    body.digests_.emplace(hashing.digest, std::move(raw));
-  }
+  for (auto& [digest, hasher] : hashers_) body.digests_.emplace(digest, hasher.digest());
   return body;
 }
 

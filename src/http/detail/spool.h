@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "http/body.h"
@@ -41,7 +42,6 @@ class Spool {
   static constexpr size_t kBlock = 512 << 10;
 
  private:
-  struct Hashing;
   struct Charge;
   void account(size_t more);
   const SpoolLimits& limits_;
@@ -50,7 +50,7 @@ class Spool {
   bool in_file_ = false;
   std::string pending_;
   std::shared_ptr<OpenFile> file_;
-  std::vector<Hashing> hashing_;
+  std::vector<std::pair<Digest, base::Hasher>> hashers_;
 };
 
 }  // namespace textmill::http::detail

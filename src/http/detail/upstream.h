@@ -1,6 +1,5 @@
 #pragma once
 
-#define BOOST_BEAST_SEPARATE_COMPILATION
 #include <boost/beast/core/flat_buffer.hpp>
 #include <optional>
 
