@@ -125,7 +125,7 @@ TEST(Signals, descriptor_is_readable_after_the_stop_and_children_get_signals) {
     child.kill(SIGTERM);
     if (child.wait() != 128 + SIGTERM) ::_exit(2);
     ::kill(::getpid(), SIGINT);
-    if (::poll(&fd, 1, -1) != 1) ::_exit(3);
+    if (::poll(&fd, 1, -1) != 1 || signals.signal() != SIGINT) ::_exit(3);
     while (!signals.token().stop_requested()) std::this_thread::yield();
     ::_exit(0);
   };
