@@ -55,7 +55,14 @@ InputFile::InputFile(const base::Path& path) : path_(path), buffer_(new char[kBu
   }
 }
 
-InputFile::~InputFile() { ::close(fd_); }
+InputFile::InputFile(std::string_view text, const base::Path& name)
+    : path_(name), buffer_(new char[text.size()]), end_(text.size()) {
+  std::memcpy(buffer_.get(), text.data(), text.size());
+}
+
+InputFile::~InputFile() {
+  if (fd_ >= 0) ::close(fd_);
+}
 
 void InputFile::fail(std::string_view what) const {
   throw Error(Kind::invalid, fmt::format("{}: {}", path_.string(), what));
@@ -63,6 +70,7 @@ void InputFile::fail(std::string_view what) const {
 
 bool InputFile::refill() {
   if (begin_ < end_) return true;
+  if (fd_ < 0) return false;
   ssize_t n;
   do n = ::read(fd_, buffer_.get(), kBufferBytes);
   while (n < 0 && errno == EINTR);
@@ -124,6 +132,9 @@ size_t InputFile::decode_zstd(std::span<char> out) {
 
 LineReader::LineReader(const base::Path& path, size_t limit)
     : file_(path), limit_(limit), buffer_(kBufferBytes, '\0') {}
+
+LineReader::LineReader(std::string_view text, const base::Path& name, size_t limit)
+    : file_(text, name), limit_(limit), buffer_(kBufferBytes, '\0') {}
 
 std::string LineReader::where() const { return fmt::format("{}:{}", path().string(), line_); }
 

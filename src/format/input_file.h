@@ -16,6 +16,8 @@ namespace textmill::format {
 class InputFile {
  public:
   explicit InputFile(const base::Path& path);
+  /// Text that is in memory already, such as a request's body; `name` stands for it in errors.
+  InputFile(std::string_view text, const base::Path& name);
   ~InputFile();
 
   /// Fills the front of `out`; 0 only at the end (or for an empty `out`). Damaged or cut compressed data throws invalid.
@@ -44,6 +46,7 @@ class LineReader {
   static constexpr size_t kLimit = size_t{64} << 20;
 
   explicit LineReader(const base::Path& path, size_t limit = kLimit);
+  LineReader(std::string_view text, const base::Path& name, size_t limit = kLimit);
 
   /// The next line without its end (\n or \r\n), valid until the next call; nothing after the last. Throws invalid
   /// "FILE:LINE: ..." for a line that is not UTF-8.

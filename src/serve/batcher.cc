@@ -1,0 +1,129 @@
+#include "serve/batcher.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/metrics.h"
+#include "base/threads.h"
+
+namespace textmill::serve {
+namespace {
+
+base::Gauge& queue_gauge() {
+  return base::metrics().gauge("textmill_queue_sequences", "Sequences that wait for the model.");
+}
+base::Histogram& batch_histogram() {
+  return base::metrics().histogram("textmill_batch_sequences", "Sequences that ran together.", {1, 2, 4, 8, 16, 32, 64, 128, 256});
+}
+base::Counter& token_counter() { return base::metrics().counter("textmill_tokens_total", "Tokens that the model has read."); }
+
+}  // namespace
+
+// ---- tickets
+
+bool Ticket::done_or(const std::function<void()>& waker) {
+  std::lock_guard lock(mutex_);
+  if (missing_ > 0) waker_ = waker;
+  return missing_ == 0;
+}
+
+const std::vector<float>& Ticket::logits() const {
+  std::lock_guard lock(mutex_);
+  TEXTMILL_CHECK(missing_ == 0);
+  if (error_) std::rethrow_exception(error_);
+  return logits_;
+}
+
+void Ticket::finish(size_t count, std::exception_ptr error) {
+  std::function<void()> waker;
+  {
+    std::lock_guard lock(mutex_);
+    if (error) error_ = std::move(error);
+    missing_ -= count;
+    if (missing_ == 0) waker = std::move(waker_);
+  }
+  if (waker) waker();
+}
+
+// ---- the queue and its thread
+
+Batcher::Batcher(Run run, int labels, const BatcherOptions& options)
+    : run_(std::move(run)), labels_(labels), options_(options), thread_(base::start_thread("model", [this](std::stop_token) { work(); })) {}
+
+Batcher::~Batcher() {
+  close();
+  thread_.join();
+}
+
+void Batcher::close() {
+  std::lock_guard lock(mutex_);
+  closed_ = true;
+  changed_.notify_all();
+}
+
+size_t Batcher::queued() const {
+  std::lock_guard lock(mutex_);
+  return queue_.size();
+}
+
+void Batcher::submit(const std::shared_ptr<Ticket>& ticket) {
+  size_t count = ticket->items.size();
+  std::lock_guard lock(mutex_);
+  if (closed_) throw base::Error(base::Kind::unavailable, "the server is shutting down");
+  if (queue_.size() + count > options_.max_queue) {
+    throw base::Error(base::Kind::limit, fmt::format("the queue is full: {} of {} sequences wait, {} more do not fit",
+                                                     queue_.size(), options_.max_queue, count));
+  }
+  ticket->logits_.resize(count * labels_);
+  for (size_t i = 0; i < count; i++) queue_.push_back({ticket, i});
+  queue_gauge().set(static_cast<double>(queue_.size()));
+  changed_.notify_one();
+}
+
+/// Waits for sequences and takes those in front that fit the token budget together, one at least. False after the end.
+bool Batcher::take(std::vector<Entry>& batch) {
+  batch.clear();
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return closed_ || !queue_.empty(); });
+  int64_t tokens = 0;
+  while (!queue_.empty()) {
+    const Entry& next = queue_.front();
+    tokens += std::ssize(next.ticket->items[next.item].input_ids);
+    if (!batch.empty() && tokens > options_.max_batch_tokens) break;
+    batch.push_back(std::move(queue_.front()));
+    queue_.pop_front();
+  }
+  queue_gauge().set(static_cast<double>(queue_.size()));
+  return !batch.empty();
+}
+
+void Batcher::run_batch(const std::vector<Entry>& batch) {
+  items_.clear();
+  for (const Entry& entry : batch) items_.push_back(&entry.ticket->items[entry.item]);
+  std::exception_ptr error;
+  try {
+    run_(items_, logits_);
+  } catch (...) {  // the batch's requests are told; the thread goes on with the next
+    error = std::current_exception();
+  }
+  batch_histogram().observe(static_cast<double>(batch.size()));
+  for (const auto* item : items_) token_counter().add(static_cast<double>(item->input_ids.size()));
+  for (size_t i = 0; i < batch.size(); i++) {
+    auto& [ticket, item] = batch[i];
+    if (!error) std::copy_n(logits_.begin() + i * labels_, labels_, ticket->logits_.begin() + item * labels_);
+    ticket->finish(1, error);
+  }
+}
+
+void Batcher::work() {
+  std::vector<Entry> batch;
+  while (take(batch)) {
+    auto left = [](const Entry& entry) { return entry.ticket->left.stop_requested(); };
+    std::erase_if(batch, left);  // nobody waits for these
+    if (!batch.empty()) run_batch(batch);
+  }
+}
+
+}  // namespace textmill::serve

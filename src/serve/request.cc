@@ -1,0 +1,186 @@
+#include "serve/request.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "base/error.h"
+#include "base/utf8.h"
+#include "format/csv.h"
+#include "format/json.h"
+
+namespace textmill::serve {
+namespace {
+
+using format::Json, format::JsonView;
+
+constexpr size_t kMaxInputs = 10'000;  // of one request
+
+[[noreturn]] void fail(const std::string& message) { throw base::Error(base::Kind::invalid, message); }
+
+/// The media type without its parameters, in lower case.
+std::string media_type(std::string_view field) {
+  std::string type(field.substr(0, field.find(';')));
+  std::erase(type, ' ');
+  std::transform(type.begin(), type.end(), type.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return type;
+}
+
+// ---- {"inputs": ..., "parameters": {...}}
+
+tasks::PackedItem read_text(const JsonView& input, const Model& model) {
+  if (input.value().string()) return model.encode(input.string(), {});
+  if (input.value().array()) {
+    auto pair = input.strings();
+    if (pair.size() != 2) input.fail("a pair of texts");
+    return model.encode(pair[0], pair[1]);
+  }
+  if (!input.value().object()) input.fail("a text, a pair of texts, or {\"text\", \"text_pair\"}");
+  input.refuse_unknown({"text", "text_pair"});
+  auto pair = input.find("text_pair");
+  return model.encode(input.at("text").string(), pair ? std::optional<std::string_view>(pair->string()) : std::nullopt);
+}
+
+void read_parameters(const JsonView& parameters, AnswerForm& form) {
+  // Padding is never needed, and what is too long is always cut: these change nothing.
+  parameters.refuse_unknown({"top_k", "return_all_scores", "truncation", "padding"});
+  if (auto top_k = parameters.find("top_k")) form.top_k = static_cast<int>(top_k->integer(1, 1'000'000));
+  bool null_top_k = parameters.value().find("top_k") && !form.top_k;  // Hugging Face's way to ask for all
+  if (parameters.get_boolean("return_all_scores", false) || null_top_k) form.top_k = 1'000'000;
+}
+
+void read_inputs(const JsonView& request, const Model& model, Invocation& invocation) {
+  request.refuse_unknown({"inputs", "parameters", "options"});
+  if (auto parameters = request.find("parameters")) read_parameters(*parameters, invocation.form);
+  JsonView inputs = request.at("inputs");
+  if (!inputs.value().array()) {
+    invocation.items.push_back(read_text(inputs, model));
+    return;
+  }
+  invocation.form.dialect = AnswerForm::Dialect::list;
+  for (const JsonView& input : inputs.array()) invocation.items.push_back(read_text(input, model));
+}
+
+// ---- {"instances": [{"input_ids", "attention_mask", "token_type_ids"}]}
+
+void read_instances(const JsonView& request, const Model& model, Invocation& invocation) {
+  request.refuse_unknown({"instances", "signature_name"});
+  invocation.form.dialect = AnswerForm::Dialect::predictions;
+  for (const JsonView& instance : request.at("instances").array()) {
+    instance.refuse_unknown({"input_ids", "attention_mask", "token_type_ids"});
+    auto numbers = [&](const char* name) {
+      auto member = instance.find(name);
+      return member ? member->integers(INT32_MIN, INT32_MAX) : std::vector<int64_t>();
+    };
+    std::vector<int64_t> ids = instance.at("input_ids").integers(INT32_MIN, INT32_MAX);
+    invocation.items.push_back(model.unpad(ids, numbers("attention_mask"), numbers("token_type_ids")));
+  }
+}
+
+void read_csv(std::string_view body, const Model& model, int& failing, Invocation& invocation) {
+  invocation.form.dialect = AnswerForm::Dialect::list;
+  std::vector<std::pair<std::string, std::optional<std::string>>> texts;
+  format::CsvReader records(body, "body", format::kCsv);
+  while (records.next()) {
+    const auto& fields = records.fields();
+    if (fields.size() == 1 && fields[0].empty()) continue;
+    if (fields.size() > 2) fail(fmt::format("{}: {} fields, expected a text, or a pair of texts", records.where(), fields.size()));
+    texts.emplace_back(fields[0], fields.size() == 2 ? std::optional<std::string>(fields[1]) : std::nullopt);
+  }
+  failing = 422;
+  for (const auto& [text, pair] : texts) invocation.items.push_back(model.encode(text, pair));
+}
+
+// ---- answers
+
+Json labelled(const std::string& label, float score) { return Json::object({{"label", label}, {"score", static_cast<double>(score)}}); }
+
+/// The labels of the `count` highest scores, highest first; of equal ones the first.
+std::vector<int> best(std::span<const float> scores, size_t count) {
+  std::vector<int> order(scores.size());
+  std::iota(order.begin(), order.end(), 0);
+  count = std::min(count, order.size());
+  std::partial_sort(order.begin(), order.begin() + static_cast<ptrdiff_t>(count), order.end(),
+                    [&](int a, int b) { return scores[a] != scores[b] ? scores[a] > scores[b] : a < b; });
+  order.resize(count);
+  return order;
+}
+
+Json ranked(std::span<const float> scores, const Model& model, size_t count) {
+  Json::Array list;
+  for (int label : best(scores, count)) list.push_back(labelled(model.labels[label], scores[label]));
+  return list;
+}
+
+}  // namespace
+
+Invocation read_invocation(const InvocationRequest& request, const Model& model, int& failing) {
+  Invocation invocation;
+  failing = 415;
+  std::string type = media_type(request.content_type), accept = media_type(request.accept);
+  invocation.form.csv = accept == "text/csv";
+  bool json = type == "application/json" || type.empty();
+  if (!json && type != "text/csv" && type != "text/plain") {
+    fail(fmt::format("Content-Type {}: expected application/json, text/csv or text/plain", request.content_type));
+  }
+  failing = 400;
+  if (json) {
+    Json value = format::parse_json(request.body, "body");
+    failing = 422;
+    JsonView view(value, "body");
+    if (!value.object()) view.fail("an object with \"inputs\" or \"instances\"");
+    if (value.find("instances")) {
+      read_instances(view, model, invocation);
+    } else {
+      read_inputs(view, model, invocation);
+    }
+  } else if (type == "text/csv") {
+    read_csv(request.body, model, failing, invocation);
+  } else {
+    if (auto bad = base::invalid_utf8(request.body)) fail(fmt::format("body: byte {} is not UTF-8", *bad));
+    failing = 422;
+    invocation.items.push_back(model.encode(request.body, {}));
+  }
+  if (invocation.items.empty()) fail("body: no input");
+  if (invocation.items.size() > kMaxInputs) {
+    failing = 413;
+    fail(fmt::format("body: {} inputs, at most {} in one request", invocation.items.size(), kMaxInputs));
+  }
+  return invocation;
+}
+
+std::string write_answer(const AnswerForm& form, std::span<const float> logits, const Model& model) {
+  size_t labels = model.labels.size();
+  Json::Array rows;
+  std::string lines;
+  for (size_t row = 0; row < logits.size() / labels; row++) {
+    auto here = logits.subspan(row * labels, labels);
+    if (std::any_of(here.begin(), here.end(), [](float x) { return !std::isfinite(x); })) {
+      throw base::Error(base::Kind::internal, fmt::format("input {}: the model's logits are not finite", row));
+    }
+    if (form.dialect == AnswerForm::Dialect::predictions) {
+      rows.push_back(Json::array(here));
+      continue;
+    }
+    std::vector<float> scores = model.scores(here);
+    int top = best(scores, 1)[0];
+    if (form.csv) {
+      lines += fmt::format("{},{}\n", format::csv_field(model.labels[top]), scores[top]);
+    } else if (form.top_k || form.dialect == AnswerForm::Dialect::single) {
+      rows.push_back(ranked(scores, model, static_cast<size_t>(form.top_k.value_or(1))));
+    } else {
+      rows.push_back(labelled(model.labels[top], scores[top]));
+    }
+  }
+  if (form.dialect == AnswerForm::Dialect::predictions) return to_text(Json::object({{"predictions", rows}}));
+  if (form.csv) return lines;
+  return to_text(form.dialect == AnswerForm::Dialect::single ? rows[0] : Json(rows));
+}
+
+const char* answer_type(const AnswerForm& form) {
+  return form.csv && form.dialect != AnswerForm::Dialect::predictions ? "text/csv; charset=utf-8" : "application/json";
+}
+
+}  // namespace textmill::serve
