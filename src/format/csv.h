@@ -23,7 +23,8 @@ inline constexpr CsvDialect kTsv{'\t', false};
 class CsvReader {
  public:
   CsvReader(const base::Path& path, CsvDialect dialect) : lines_(path), dialect_(dialect) {}
-  CsvReader(std::string_view text, const base::Path& name, CsvDialect dialect) : lines_(text, name), dialect_(dialect) {}
+  CsvReader(std::string_view text, const base::Path& name, CsvDialect dialect)
+      : lines_(text, name), dialect_(dialect) {}
 
   /// Goes to the next record; false after the last.
   bool next();

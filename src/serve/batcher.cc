@@ -15,9 +15,12 @@ base::Gauge& queue_gauge() {
   return base::metrics().gauge("textmill_queue_sequences", "Sequences that wait for the model.");
 }
 base::Histogram& batch_histogram() {
-  return base::metrics().histogram("textmill_batch_sequences", "Sequences that ran together.", {1, 2, 4, 8, 16, 32, 64, 128, 256});
+  return base::metrics().histogram("textmill_batch_sequences", "Sequences that ran together.",
+                                   {1, 2, 4, 8, 16, 32, 64, 128, 256});
 }
-base::Counter& token_counter() { return base::metrics().counter("textmill_tokens_total", "Tokens that the model has read."); }
+base::Counter& token_counter() {
+  return base::metrics().counter("textmill_tokens_total", "Tokens that the model has read.");
+}
 
 }  // namespace
 
@@ -50,7 +53,10 @@ void Ticket::finish(size_t count, std::exception_ptr error) {
 // ---- the queue and its thread
 
 Batcher::Batcher(Run run, int labels, const BatcherOptions& options)
-    : run_(std::move(run)), labels_(labels), options_(options), thread_(base::start_thread("model", [this](std::stop_token) { work(); })) {}
+    : run_(std::move(run)),
+      labels_(labels),
+      options_(options),
+      thread_(base::start_thread("model", [this](std::stop_token) { work(); })) {}
 
 Batcher::~Batcher() {
   close();
@@ -73,8 +79,9 @@ void Batcher::submit(const std::shared_ptr<Ticket>& ticket) {
   std::lock_guard lock(mutex_);
   if (closed_) throw base::Error(base::Kind::unavailable, "the server is shutting down");
   if (queue_.size() + count > options_.max_queue) {
-    throw base::Error(base::Kind::limit, fmt::format("the queue is full: {} of {} sequences wait, {} more do not fit",
-                                                     queue_.size(), options_.max_queue, count));
+    throw base::Error(base::Kind::limit,
+                      fmt::format("the queue is full: {} of {} sequences wait, {} more do not fit",
+                                  queue_.size(), options_.max_queue, count));
   }
   ticket->logits_.resize(count * labels_);
   for (size_t i = 0; i < count; i++) queue_.push_back({ticket, i});

@@ -24,7 +24,8 @@ constexpr size_t kMaxInputs = 10'000;  // of one request
 std::string media_type(std::string_view field) {
   std::string type(field.substr(0, field.find(';')));
   std::erase(type, ' ');
-  std::transform(type.begin(), type.end(), type.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  std::transform(type.begin(), type.end(), type.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   return type;
 }
 
@@ -40,7 +41,8 @@ tasks::PackedItem read_text(const JsonView& input, const Model& model) {
   if (!input.value().object()) input.fail("a text, a pair of texts, or {\"text\", \"text_pair\"}");
   input.refuse_unknown({"text", "text_pair"});
   auto pair = input.find("text_pair");
-  return model.encode(input.at("text").string(), pair ? std::optional<std::string_view>(pair->string()) : std::nullopt);
+  return model.encode(input.at("text").string(),
+                      pair ? std::optional<std::string_view>(pair->string()) : std::nullopt);
 }
 
 void read_parameters(const JsonView& parameters, AnswerForm& form) {
@@ -86,7 +88,8 @@ void read_csv(std::string_view body, const Model& model, int& failing, Invocatio
   while (records.next()) {
     const auto& fields = records.fields();
     if (fields.size() == 1 && fields[0].empty()) continue;
-    if (fields.size() > 2) fail(fmt::format("{}: {} fields, expected a text, or a pair of texts", records.where(), fields.size()));
+    if (fields.size() > 2)
+      fail(fmt::format("{}: {} fields, expected a text, or a pair of texts", records.where(), fields.size()));
     texts.emplace_back(fields[0], fields.size() == 2 ? std::optional<std::string>(fields[1]) : std::nullopt);
   }
   failing = 422;
@@ -95,7 +98,9 @@ void read_csv(std::string_view body, const Model& model, int& failing, Invocatio
 
 // ---- answers
 
-Json labelled(const std::string& label, float score) { return Json::object({{"label", label}, {"score", static_cast<double>(score)}}); }
+Json labelled(const std::string& label, float score) {
+  return Json::object({{"label", label}, {"score", static_cast<double>(score)}});
+}
 
 /// The labels of the `count` highest scores, highest first; of equal ones the first.
 std::vector<int> best(std::span<const float> scores, size_t count) {
@@ -123,7 +128,8 @@ Invocation read_invocation(const InvocationRequest& request, const Model& model,
   invocation.form.csv = accept == "text/csv";
   bool json = type == "application/json" || type.empty();
   if (!json && type != "text/csv" && type != "text/plain") {
-    fail(fmt::format("Content-Type {}: expected application/json, text/csv or text/plain", request.content_type));
+    fail(fmt::format("Content-Type {}: expected application/json, text/csv or text/plain",
+                     request.content_type));
   }
   failing = 400;
   if (json) {
@@ -158,7 +164,8 @@ std::string write_answer(const AnswerForm& form, std::span<const float> logits, 
   for (size_t row = 0; row < logits.size() / labels; row++) {
     auto here = logits.subspan(row * labels, labels);
     if (std::any_of(here.begin(), here.end(), [](float x) { return !std::isfinite(x); })) {
-      throw base::Error(base::Kind::internal, fmt::format("input {}: the model's logits are not finite", row));
+      throw base::Error(base::Kind::internal,
+                        fmt::format("input {}: the model's logits are not finite", row));
     }
     if (form.dialect == AnswerForm::Dialect::predictions) {
       rows.push_back(Json::array(here));
@@ -180,7 +187,8 @@ std::string write_answer(const AnswerForm& form, std::span<const float> logits, 
 }
 
 const char* answer_type(const AnswerForm& form) {
-  return form.csv && form.dialect != AnswerForm::Dialect::predictions ? "text/csv; charset=utf-8" : "application/json";
+  return form.csv && form.dialect != AnswerForm::Dialect::predictions ? "text/csv; charset=utf-8"
+                                                                      : "application/json";
 }
 
 }  // namespace textmill::serve

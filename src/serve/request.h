@@ -14,7 +14,9 @@ namespace textmill::serve {
 /// What the dialects need of a model: the classifier's own functions, or a test's.
 struct Model {
   std::function<tasks::PackedItem(std::string_view text, std::optional<std::string_view> pair)> encode;
-  std::function<tasks::PackedItem(std::span<const int64_t> ids, std::span<const int64_t> mask, std::span<const int64_t> types)> unpad;
+  std::function<tasks::PackedItem(std::span<const int64_t> ids, std::span<const int64_t> mask,
+                                  std::span<const int64_t> types)>
+      unpad;
   std::function<std::vector<float>(std::span<const float> logits)> scores;
   std::vector<std::string> labels;
 };
@@ -35,7 +37,6 @@ struct Invocation {
   std::vector<tasks::PackedItem> items;
   AnswerForm form;
 };
-
 
 struct InvocationRequest {
   std::string_view content_type, accept, body;

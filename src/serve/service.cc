@@ -29,9 +29,7 @@ struct Pending {
     base::LogRequest logged(request_id);
     try {
       return json(write_answer(form, ticket->logits(), model), answer_type(form));
-    } catch (const base::Error& error) {
-      return refuse(424, error);
-    } catch (const std::exception& error) {
+    } catch (const base::Error& error) { return refuse(424, error); } catch (const std::exception& error) {
       return refuse(424, base::Error(base::Kind::internal, error.what()));
     }
   }
@@ -42,7 +40,8 @@ struct Pending {
 Service::Service(uint64_t max_body)
     : router_({{"GET", "/ping", [this](http::Request& r) { return ping(r); }, {}, false},
                {"POST", "/invocations", [this](http::Request& r) { return invoke(r); }, {.limit = max_body}},
-               {"GET", "/metrics", [](http::Request&) { return json(base::metrics().text(), "text/plain; version=0.0.4"); }}}) {}
+               {"GET", "/metrics",
+                [](http::Request&) { return json(base::metrics().text(), "text/plain; version=0.0.4"); }}}) {}
 
 void Service::open(const Model& model, Batcher& batcher) {
   model_ = &model;
@@ -51,7 +50,9 @@ void Service::open(const Model& model, Batcher& batcher) {
 }
 
 http::Response Service::ping(http::Request&) const {
-  if (!open_) return http::error_response(503, base::Error(base::Kind::unavailable, "no model: loading, or shutting down"));
+  if (!open_)
+    return http::error_response(503,
+                                base::Error(base::Kind::unavailable, "no model: loading, or shutting down"));
   return json("{\"status\":\"healthy\"}");
 }
 
@@ -60,7 +61,8 @@ http::Response Service::invoke(http::Request& request) const {
   int failing = 503;
   try {
     if (!open_) throw base::Error(base::Kind::unavailable, "no model: loading, or shutting down");
-    InvocationRequest wanted{request.headers.get("content-type"), request.headers.get("accept"), request.body.text()};
+    InvocationRequest wanted{request.headers.get("content-type"), request.headers.get("accept"),
+                             request.body.text()};
     Invocation invocation = read_invocation(wanted, *model_, failing);
     auto ticket = std::make_shared<Ticket>(std::move(invocation.items), request.stop);
     failing = 429;

@@ -1,0 +1,27 @@
+#include "cli/engine.h"
+
+namespace textmill::cli {
+
+std::vector<Option> with_engine_options(std::vector<Option> options) {
+  const Option engine[] = {
+      {"precision", "bf16|f32", "of products and activations (bf16 where the CPU has its dot product)"},
+      {"threads", "N", "threads of the engine (all that this process may use)"},
+      {"max-length", "N", "tokens of a sequence; more are cut off (what the model's files say)"}};
+  options.insert(options.begin(), std::begin(engine), std::end(engine));
+  return options;
+}
+
+tasks::EngineOptions engine_options(const Values& values) {
+  tasks::EngineOptions options;
+  if (values.has("precision"))
+    options.format = values.text("precision") == "f32" ? nn::Format::f32 : nn::Format::bf16;
+  if (auto threads = values.integer("threads", 1, 1024)) options.threads = static_cast<int>(*threads);
+  return options;
+}
+
+std::optional<int> max_length_option(const Values& values) {
+  auto length = values.integer("max-length", 1, INT32_MAX);
+  return length ? std::optional(static_cast<int>(*length)) : std::nullopt;
+}
+
+}  // namespace textmill::cli

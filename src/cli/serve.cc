@@ -1,0 +1,69 @@
+#include "serve/server.h"
+
+#include <fmt/format.h>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "cli/commands.h"
+#include "cli/engine.h"
+#include "contract/layout.h"
+#include "contract/serving.h"
+
+namespace textmill::cli {
+namespace {
+
+/// "127.0.0.1:8080", "[::1]:8080"
+void set_address(serve::ServeOptions& options, const Given& given) {
+  size_t colon = given.text.rfind(':');
+  std::string port = colon == std::string::npos ? "" : given.text.substr(colon + 1);
+  bool digits =
+      !port.empty() && port.size() <= 5 && port.find_first_not_of("0123456789") == std::string::npos;
+  if (!digits || std::stoi(port) > 65535 || colon == 0) {
+    throw base::Error(base::Kind::invalid, fmt::format("{} {}: expected ADDRESS:PORT, such as 127.0.0.1:8080",
+                                                       given.where, given.text));
+  }
+  options.host = given.text.substr(0, colon);
+  if (options.host.starts_with('[') && options.host.ends_with(']'))
+    options.host = options.host.substr(1, options.host.size() - 2);
+  options.port = static_cast<uint16_t>(std::stoi(port));
+}
+
+int serve_from_shell(const Values& values) {
+  serve::ServeOptions options{.model = values.text("MODEL"),
+                              .engine = engine_options(values),
+                              .max_length = max_length_option(values)};
+  if (const Given* listen = values.find("listen")) set_address(options, *listen);
+  if (auto n = values.integer("max-batch-tokens", 1)) options.max_batch_tokens = *n;
+  if (auto n = values.integer("max-queue", 1)) options.max_queue = static_cast<size_t>(*n);
+  if (auto n = values.integer("max-body", 1)) options.max_body = static_cast<uint64_t>(*n);
+  base::StopSignals signals;
+  return serve::serve(options, signals);
+}
+
+/// The serving container: the model in /opt/ml/model, on every address, as the hosting side connects from outside.
+int serve_in_container() {
+  contract::ServingEnvironment environment = contract::read_serving_environment();
+  base::set_log({.level = environment.log_level});
+  serve::ServeOptions options{
+      .model = contract::Layout::from_environment().model(), .host = "0.0.0.0", .port = environment.port};
+  if (environment.max_payload_bytes) options.max_body = static_cast<uint64_t>(*environment.max_payload_bytes);
+  base::StopSignals signals;
+  return serve::serve(options, signals);
+}
+
+}  // namespace
+
+Command serve_command() {
+  return {"serve",
+          "answer over HTTP; without arguments, as a container under /opt/ml",
+          {{"MODEL", "a Hugging Face folder, or a model.tar.gz of one"}},
+          with_engine_options(
+              {{"listen", "ADDRESS:PORT", "where to listen (127.0.0.1:8080)"},
+               {"max-batch-tokens", "N", "tokens of sequences that run together (4096)"},
+               {"max-queue", "N", "sequences that may wait; beyond it requests are refused with 429 (512)"},
+               {"max-body", "BYTES", "of a request; beyond it 413 (6291456)"}}),
+          serve_from_shell,
+          serve_in_container};
+}
+
+}  // namespace textmill::cli
