@@ -1,6 +1,6 @@
-// Times the kernels of the CPU engine alone: bench_kernels [threads] [filter]. One line a case: the best and the median of
-// repeated runs, and the median by the clock that stands still while others have the core (only then threads that wait
-// count too); GFLOP/s or GB/s. Compare with bench_peaks, run in the same minute.
+// Times the kernels of the CPU engine alone: bench_kernels [THREADS] [FILTER]. One line a case: GFLOP/s of the best and of
+// the median run; then the best by processor time (that clock stands still while others have the core), also as a share of
+// the machine's peak, measured in the same way just before.
 #include <fmt/format.h>
 #include <time.h>
 
@@ -15,6 +15,7 @@
 #include "nn/kernel/bf16.h"
 #include "nn/kernel/kernels.h"
 #include "nn/kernel/pool.h"
+#include "peak_loops.h"
 
 namespace textmill::nn::kernel {
 namespace {
@@ -46,8 +47,11 @@ class Bench {
       : pool(threads), kernels(kernel::kernels(choose_path())), filter_(std::move(filter)) {}
 
   /// `work` in units of 1e9 (operations or bytes) a run.
-  void time(const std::string& name, double work, const std::function<void()>& body) {
-    if (name.find(filter_) == std::string::npos) return;
+  bool wants(const std::string& name) const { return name.find(filter_) != std::string::npos; }
+
+  void time(Type type, const std::string& name, double work, const std::function<void()>& body) {
+    if (!wants(name)) return;
+    double peak = peak_of(type);
     body();
     std::vector<double> seconds, busy;
     for (double end = now(CLOCK_MONOTONIC) + 0.2; now(CLOCK_MONOTONIC) < end || seconds.size() < 5;) {
@@ -58,9 +62,11 @@ class Bench {
     }
     std::sort(seconds.begin(), seconds.end());
     std::sort(busy.begin(), busy.end());
-    double median = seconds[seconds.size() / 2];
-    fmt::print("{:44} best {:6.1f}  median {:6.1f}  cpu {:6.1f} G/s {:9.1f} us\n", name,
-               work / seconds.front(), work / median, work / busy[busy.size() / 2], median * 1e6);
+    double median = seconds[seconds.size() / 2], rate = work / busy.front();
+    fmt::print("{:44} best {:6.1f}  median {:6.1f} G/s {:9.1f} us  cpu {:6.1f}", name, work / seconds.front(),
+               work / median, median * 1e6, rate);
+    if (peak > 0) fmt::print(" = {:5.1f} %", 100 * rate / peak);
+    fmt::print("\n");
     std::fflush(stdout);
   }
 
@@ -68,6 +74,19 @@ class Bench {
   const Kernels& kernels;
 
  private:
+  /// Of one core, in G operations a second; 0 on paths whose peak is not measured.
+  double peak_of(Type type) const {
+    if (kernels.path != Path::avx512_bf16) return 0;
+    double best = 0, work = 1e-9 * peaks::kSteps * peaks::kChains * (type == Type::f32 ? 32 : 64);
+    for (int round = 0; round < 20; round++) {
+      double start = now(CLOCK_PROCESS_CPUTIME_ID);
+      volatile float keep = type == Type::f32 ? peaks::multiply_add() : peaks::dot_bf16();
+      (void)keep;
+      best = std::max(best, work / (now(CLOCK_PROCESS_CPUTIME_ID) - start));
+    }
+    return best;
+  }
+
   std::string filter_;
 };
 
@@ -76,6 +95,12 @@ const char* name(Type type) { return type == Type::f32 ? "f32" : "bf16"; }
 void products(Bench& bench, Type type, int rows, int in, int out) {
   std::string label = fmt::format("{} {}x{}x{}", name(type), rows, in, out);
   double work = 2e-9 * rows * in * out;
+  bool wanted = false;
+  for (const char* kind : {"forward ", "forward gelu ", "forward gelu slope ", "forward residual ",
+                           "input gradient ", "weight gradient ", "pack "}) {
+    wanted = wanted || bench.wants(kind + label);
+  }
+  if (!wanted) return;
   auto* w = reinterpret_cast<float*>(memory(Type::f32, int64_t{in} * out));
   // As many copies of the weights as a model has layers, so that they come from where they would come.
   int copies = 1 + static_cast<int>((24 << 20) / (int64_t{in} * out * bytes_of(type)));
@@ -98,26 +123,26 @@ void products(Bench& bench, Type type, int rows, int in, int out) {
     product.terms[0] = {a, b + size * (turn++ % copies), depth};
     multiply(bench.pool, bench.kernels, {&product, 1});
   };
-  bench.time("forward " + label, work, [&] { run(forward, packed, bytes, x, in); });
+  bench.time(type, "forward " + label, work, [&] { run(forward, packed, bytes, x, in); });
   Product activated = forward;
   activated.activation = Activation::gelu;
-  bench.time("forward gelu " + label, work, [&] { run(activated, packed, bytes, x, in); });
+  bench.time(type, "forward gelu " + label, work, [&] { run(activated, packed, bytes, x, in); });
   activated.slope = slope;
-  bench.time("forward gelu slope " + label, work, [&] { run(activated, packed, bytes, x, in); });
+  bench.time(type, "forward gelu slope " + label, work, [&] { run(activated, packed, bytes, x, in); });
   Product added = forward;
   added.residual = residual;
-  bench.time("forward residual " + label, work, [&] { run(added, packed, bytes, x, in); });
+  bench.time(type, "forward residual " + label, work, [&] { run(added, packed, bytes, x, in); });
   Product back{.type = type, .out_type = type, .rows = rows, .cols = in, .term_count = 1, .out = dx};
-  bench.time("input gradient " + label, work, [&] { run(back, packed_back, bytes_back, dy, out); });
+  bench.time(type, "input gradient " + label, work, [&] { run(back, packed_back, bytes_back, dy, out); });
   auto *dw = reinterpret_cast<float*>(memory(Type::f32, int64_t{in} * out)),
        *db = reinterpret_cast<float*>(memory(Type::f32, out));
   WeightGradient gradient{dy, x, out, in, dw, db, false};
   std::byte* scratch =
       memory(Type::f32, weight_gradient_bytes(bench.kernels, type, rows, {&gradient, 1}) / 4);
-  bench.time("weight gradient " + label, work, [&] {
+  bench.time(type, "weight gradient " + label, work, [&] {
     weight_gradients(bench.pool, bench.kernels, type, rows, {&gradient, 1}, scratch);
   });
-  bench.time("pack " + label, 4e-9 * in * out, [&] {
+  bench.time(type, "pack " + label, 4e-9 * in * out, [&] {
     pack_transposed(bench.pool, bench.kernels, type, w, out, in, packed);
     pack(bench.pool, bench.kernels, type, w, out, in, packed_back);
   });
@@ -141,6 +166,9 @@ void attentions(Bench& bench, Type type, std::vector<int> lengths, int heads, in
     work += 4e-9 * length * length * heads * head_dim;
   }
   first_run.push_back(static_cast<int32_t>(runs.size()));
+  std::string label = fmt::format("{} {} rows of {}..{}, {} heads of {}{}", name(type), rows, lengths.front(),
+                                  most, heads, head_dim, dropout > 0 ? ", dropout" : "");
+  if (!bench.wants("attend " + label) && !bench.wants("attend back " + label)) return;
   int64_t cols = int64_t{heads} * head_dim;
   auto tensor = [&] { return memory(type, rows * cols); };
   std::byte *q = tensor(), *k = tensor(), *v = tensor(), *out = tensor(), *d_out = tensor(), *dq = tensor(),
@@ -166,11 +194,10 @@ void attentions(Bench& bench, Type type, std::vector<int> lengths, int heads, in
   if (dropout > 0) attention.dropout = {DropoutRate(dropout), 1, 2, keys.data()};
   size_t each = attention_scratch_bytes(bench.kernels, type, head_dim, most);
   std::byte* scratch = memory(Type::f32, each * bench.pool.threads() / 4);
-  std::string label = fmt::format("{} {} rows of {}..{}, {} heads of {}{}", name(type), rows, lengths.front(),
-                                  most, heads, head_dim, dropout > 0 ? ", dropout" : "");
-  bench.time("attend " + label, work, [&] { attend(bench.pool, bench.kernels, attention, scratch, each); });
+  bench.time(type, "attend " + label, work,
+             [&] { attend(bench.pool, bench.kernels, attention, scratch, each); });
   AttentionGradient gradient{.d_out = d_out, .d_queries = dq, .d_keys = dk, .d_values = dv};
-  bench.time("attend back " + label, 2.5 * work,
+  bench.time(type, "attend back " + label, 2.5 * work,
              [&] { attend_backward(bench.pool, bench.kernels, attention, gradient, scratch, each); });
 }
 
@@ -181,17 +208,19 @@ int main(int argc, char** argv) {
   using namespace textmill::nn::kernel;
   Bench bench(argc > 1 ? std::atoi(argv[1]) : 2, argc > 2 ? argv[2] : "");
   fmt::print("path {}, {} threads\n", name(bench.kernels.path), bench.pool.threads());
+  std::vector<int> batch;  // 32 sentences of MRPC's lengths
+  for (int i = 0; i < 32; i++) batch.push_back(30 + i * 3 / 2);
   for (Type type : {Type::bf16, Type::f32}) {
-    std::vector<int> mixed;
-    for (int i = 0; i < 32; i++) mixed.push_back(30 + i * 3 / 2);
-    attentions(bench, type, mixed, 12, 32, 0.1);
-    attentions(bench, type, mixed, 12, 64, 0.1);
+    attentions(bench, type, batch, 12, 32, 0);
+    attentions(bench, type, batch, 12, 32, 0.1);
+    attentions(bench, type, batch, 12, 64, 0.1);
     for (int length : {16, 128, 512}) attentions(bench, type, {length}, 12, 64, 0);
     for (auto [in, out] : {std::pair{384, 384}, {384, 1536}, {1536, 384}})
-      products(bench, type, 1700, in, out);
-    for (int rows : {16, 128, 512}) {
+      for (int rows : {512, 1700}) products(bench, type, rows, in, out);
+    for (int rows : {1, 16, 128, 512, 1700}) {
       for (auto [in, out] : {std::pair{768, 768}, {768, 3072}, {3072, 768}})
         products(bench, type, rows, in, out);
     }
+    products(bench, type, 512, 1024, 1024);  // rows as far apart as a page
   }
 }

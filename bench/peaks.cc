@@ -13,48 +13,15 @@
 #include <thread>
 #include <vector>
 
+#include "peak_loops.h"
+
 namespace {
 
+using namespace peaks;
 using Clock = std::chrono::steady_clock;
-constexpr int kChains = 12;  // enough independent accumulators to cover the latency of two ports
-constexpr int kSteps = 20'000;
-
-#define WIDE [[gnu::target("avx512f,avx512bw,avx512vl,avx512vnni,avx512bf16,fma"), gnu::noinline]]
-
-WIDE float multiply_add() {
-  __m512 c[kChains], a = _mm512_set1_ps(1e-9F), b = _mm512_set1_ps(1.0F);
-  for (auto& x : c) x = a;
-  for (int i = 0; i < kSteps; i++)
-#pragma GCC unroll 12
-    for (auto& x : c) x = _mm512_fmadd_ps(a, b, x);
-  for (int i = 1; i < kChains; i++) c[0] = _mm512_add_ps(c[0], c[i]);
-  return _mm512_reduce_add_ps(c[0]);
-}
-
-WIDE float dot_bf16() {
-  __m512 c[kChains];
-  auto a = __m512bh(_mm512_set1_epi16(0x3f80)), b = a;
-  for (auto& x : c) x = _mm512_setzero_ps();
-  for (int i = 0; i < kSteps; i++)
-#pragma GCC unroll 12
-    for (auto& x : c) x = _mm512_dpbf16_ps(x, a, b);
-  for (int i = 1; i < kChains; i++) c[0] = _mm512_add_ps(c[0], c[i]);
-  return _mm512_reduce_add_ps(c[0]);
-}
-
-WIDE float dot_int8() {
-  __m512i c[kChains], a = _mm512_set1_epi8(1), b = a;
-  for (auto& x : c) x = _mm512_setzero_si512();
-  for (int i = 0; i < kSteps; i++)
-#pragma GCC unroll 12
-    for (auto& x : c) x = _mm512_dpbusd_epi32(x, a, b);
-  for (int i = 1; i < kChains; i++) c[0] = _mm512_add_epi32(c[0], c[i]);
-  return float(_mm512_reduce_add_epi32(c[0]));
-}
-
 std::vector<int64_t> memory(64 << 20 >> 3, 1);  // 64 MB a thread would not fit twice into any cache here
 
-WIDE float read_memory() {
+[[gnu::target("avx512f"), gnu::noinline]] float read_memory() {
   __m512i c[4] = {};
   for (size_t i = 0; i < memory.size(); i += 32)
     for (int k = 0; k < 4; k++)
