@@ -6,6 +6,8 @@ namespace textmill::cli {
 
 // One function per command, in the file of its name; command.cc lists them.
 Command train_command();
+Command evaluate_command();
+Command predict_command();
 Command serve_command();
 Command tokenize_command();
 Command describe_command();
