@@ -195,9 +195,10 @@ Waker Connection::waker() {
 }
 
 void Connection::silence() {
-  if (!signal_) return;
-  std::lock_guard lock(signal_->mutex);
-  signal_->connection = nullptr;
+  auto signal = std::exchange(signal_, nullptr);
+  if (!signal) return;
+  std::lock_guard lock(signal->mutex);
+  signal->connection = nullptr;
 }
 
 void Connection::watch(std::stop_source& stop) {
