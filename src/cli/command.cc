@@ -50,7 +50,8 @@ void Values::exclude(std::string_view a, std::string_view b) const {
 
 const std::vector<Command>& commands() {
   static const std::vector<Command> all{train_command(), evaluate_command(), predict_command(),
-                                        serve_command(), tokenize_command(), describe_command()};
+                                        serve_command(), tokenize_command(), describe_command(),
+                                        up_command(),    env_command()};
   return all;
 }
 

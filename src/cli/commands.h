@@ -11,5 +11,7 @@ Command predict_command();
 Command serve_command();
 Command tokenize_command();
 Command describe_command();
+Command up_command();
+Command env_command();
 
 }  // namespace textmill::cli

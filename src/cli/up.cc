@@ -1,0 +1,149 @@
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <charconv>
+#include <filesystem>
+
+#include "api/api.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/signals.h"
+#include "cli/commands.h"
+#include "cli/output.h"
+#include "cli/server_folder.h"
+#include "http/server.h"
+
+namespace textmill::cli {
+
+namespace {
+
+using namespace std::chrono_literals;
+using base::Error, base::Kind;
+
+constexpr auto kDrain = 10s;
+constexpr int kWatchCertificate = 5000;  // milliseconds
+
+struct Address {
+  std::string host;
+  uint16_t port;
+};
+
+Address parse_address(const std::string& text) {
+  size_t colon = text.rfind(':');
+  Address address{colon == text.npos ? "" : text.substr(0, colon), 0};
+  if (address.host.starts_with('[') && address.host.ends_with(']'))
+    address.host = address.host.substr(1, address.host.size() - 2);
+  const char *begin = text.data() + colon + 1, *end = text.data() + text.size();
+  auto [at, error] = std::from_chars(begin, end, address.port);
+  if (address.host.empty() || error != std::errc() || at != end)
+    throw Error(Kind::invalid,
+                fmt::format("--listen: '{}' is no ADDRESS:PORT, such as 127.0.0.1:8333", text));
+  return address;
+}
+
+bool is_loopback(const std::string& host) { return host.starts_with("127.") || host == "::1"; }
+
+http::ServerOptions server_options(const Values& values, api::Api& api) {
+  http::ServerOptions options = api.options();
+  Address address = parse_address(values.text("listen", "127.0.0.1:8333"));
+  options.host = address.host;
+  options.port = address.port;
+  if (values.has("tls-cert") != values.has("tls-key"))
+    throw Error(Kind::invalid, "--tls-cert and --tls-key belong together");
+  if (values.has("tls-cert")) options.tls = {values.text("tls-cert"), values.text("tls-key")};
+  if (!is_loopback(options.host) && !options.tls && !values.on("insecure"))
+    throw Error(Kind::invalid,
+                fmt::format("--listen {}: not a loopback address, and without TLS: say --tls-cert and "
+                            "--tls-key, or --insecure if you mean it",
+                            options.host));
+  return options;
+}
+
+records::Account account_of(const Values& values) {
+  records::Account account{.id = values.text("account", "123456789012"),
+                           .region = values.text("region", "us-east-1")};
+  if (account.id.size() != 12 || account.id.find_first_not_of("0123456789") != std::string::npos)
+    throw Error(Kind::invalid, fmt::format("--account: '{}' is not twelve digits", account.id));
+  return account;
+}
+
+std::filesystem::file_time_type changed(const http::TlsFiles& files) {
+  return std::max(std::filesystem::last_write_time(files.certificate),
+                  std::filesystem::last_write_time(files.key));
+}
+
+/// Until a signal asks for the end. A new certificate is taken when its file changes.
+void wait(base::StopSignals& signals, http::Server& server, const std::optional<http::TlsFiles>& tls) {
+  auto seen = tls ? changed(*tls) : std::filesystem::file_time_type{};
+  pollfd stop{.fd = signals.fd(), .events = POLLIN};
+  while (::poll(&stop, 1, tls ? kWatchCertificate : -1) <= 0) {
+    try {
+      if (auto now = changed(*tls); now != seen) {
+        seen = now;
+        server.reload_tls();
+        base::log(base::Level::info, "certificate_reloaded", {{"file", tls->certificate.string()}});
+      }
+    } catch (const std::exception& error) {
+      base::log(base::Level::error, "certificate_not_reloaded", {{"error", error.what()}});
+    }
+  }
+}
+
+void announce(const ServerFile& file, const base::Path& folder) {
+  Output out;
+  out.line() += fmt::format("textmill listens at {}\n", file.url);
+  out.line() += fmt::format("health: {}/_textmill/health\n", file.url);
+  bool usual = folder == default_data_folder();
+  out.line() += fmt::format("for AWS's clients: eval \"$(textmill env{})\"\n",
+                            usual ? "" : " --data-dir " + folder.string());
+  out.finish();
+}
+
+int up(const Values& values) {
+  ::umask(077);
+  base::StopSignals signals;
+  base::Path folder = std::filesystem::absolute(values.text("data-dir", default_data_folder().string()));
+  auto account = account_of(values);
+  store::Store store(folder, values.text("sync") == "process" ? store::Sync::process : store::Sync::full);
+  api::Api api(store, account);
+  http::ServerOptions options = server_options(values, api);
+  api.keys().make_root(
+      [&](const api::Key& key) { write_root_key(folder, {.access_key = key.id, .secret = key.secret}); });
+  auto tls = options.tls;
+  http::Server server(options, api.dispatch());
+  std::string host = options.host.find(':') == std::string::npos ? options.host : "[" + options.host + "]";
+  ServerFile file{.url = fmt::format("http{}://{}:{}", tls ? "s" : "", host, server.port()),
+                  .pid = ::getpid(),
+                  .region = account.region,
+                  .account = account.id,
+                  .certificate = tls ? std::filesystem::absolute(tls->certificate).string() : ""};
+  write_server_file(folder, file);
+  announce(file, folder);
+  base::log(base::Level::info, "server_started", {{"url", file.url}, {"folder", folder.string()}});
+  wait(signals, server, tls);
+  bool whole = server.drain(kDrain);
+  base::log(base::Level::info, "server_stopped", {{"cut_connections", !whole}});
+  return 0;
+}
+
+}  // namespace
+
+Command up_command() {
+  return {.name = "up",
+          .summary = "the server: S3, Logs, CloudWatch, SageMaker for AWS's own clients, in the foreground",
+          .options =
+              {{"data-dir", "DIR", "where all is kept (~/.local/share/textmill); made at the first start"},
+               {"listen", "ADDRESS:PORT", "(127.0.0.1:8333); port 0: a free one"},
+               {"tls-cert", "FILE", "PEM, the whole chain; taken anew when it changes"},
+               {"tls-key", "FILE", "PEM"},
+               {"insecure", "", "listen beyond this machine without TLS"},
+               {"region", "NAME", "in ARNs (us-east-1)"},
+               {"account", "ID", "in ARNs (123456789012)"},
+               {"sync", "full|process",
+                "what an acknowledged write survives: the loss of power, or the end of the process (full)"}},
+          .run = up};
+}
+
+}  // namespace textmill::cli

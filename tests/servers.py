@@ -1,0 +1,80 @@
+"""A textmill server for tests: its process, its folder, its clients."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import boto3
+from botocore.config import Config
+
+from . import shapes
+
+
+class Server:
+    """`textmill up` on a free port. Its data folder may outlive it: start() takes it up again."""
+
+    def __init__(self, program: Path, folder: Path, *options: str, environment: dict | None = None):
+        self.program, self.folder, self.options = program, folder, options
+        self.environment = environment or {}
+        self.process = None
+
+    def start(self, wrapper: tuple[str, ...] = ()):
+        command = [*wrapper, self.program, "up", "--data-dir", self.folder, "--listen", "127.0.0.1:0", "--log-format", "json", *self.options]
+        self.log = open(self.folder.with_suffix(".log"), "ab")
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("TEXTMILL_")} | self.environment
+        self.process = subprocess.Popen([str(c) for c in command], stdout=subprocess.PIPE, stderr=self.log, env=environment, text=True)
+        first = self.process.stdout.readline()
+        match = re.search(r"https?://\S+", first)
+        assert match, f"the server did not start: {first!r}; {self.folder.with_suffix('.log').read_text()[-2000:]}"
+        self.url = match[0]
+        key = json.loads((self.folder / "root-key.json").read_text())
+        self.access_key, self.secret = key["access_key_id"], key["secret_access_key"]
+        return self
+
+    def stop(self) -> int:
+        """Asks for a graceful end."""
+        if self.process and self.process.poll() is None:
+            os.kill(json.loads((self.folder / "server.json").read_text())["pid"], signal.SIGTERM)
+        return self._reap()
+
+    def kill(self):
+        self.process.kill()
+        self._reap()
+
+    def _reap(self) -> int:
+        status = self.process.wait(timeout=30) if self.process else 0
+        if self.process:
+            self.process.stdout.close()
+            self.log.close()
+        return status
+
+    def log_lines(self) -> list[dict]:
+        return [json.loads(line) for line in self.folder.with_suffix(".log").read_text().splitlines() if line.startswith("{")]
+
+    def client(self, service: str, key: tuple[str, str] | None = None, token: str | None = None, check=True, **kwargs):
+        """A boto3 client; every answer is held against botocore's output shapes."""
+        access_key, secret = key or (self.access_key, self.secret)
+        config = Config(retries={"max_attempts": 0, "mode": "standard"}, read_timeout=30).merge(kwargs.pop("config", None) or Config())
+        client = boto3.client(service, endpoint_url=self.url, region_name="us-east-1", aws_access_key_id=access_key,
+                              aws_secret_access_key=secret, aws_session_token=token, config=config, **kwargs)
+        if check:
+            shapes.watch(client)
+        return client
+
+    def env(self) -> dict:
+        """What the command line clients need."""
+        return os.environ | {"AWS_ENDPOINT_URL": self.url, "AWS_ACCESS_KEY_ID": self.access_key, "AWS_SECRET_ACCESS_KEY": self.secret,
+                             "AWS_REGION": "us-east-1", "AWS_DEFAULT_REGION": "us-east-1", "AWS_PAGER": "", "AWS_EC2_METADATA_DISABLED": "true",
+                             "AWS_CONFIG_FILE": "/nonexistent", "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent"}
+
+
+def await_that(condition, what: str, seconds: float = 20):
+    end = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < end, f"not within {seconds} s: {what}"
+        time.sleep(0.02)
+    return value
