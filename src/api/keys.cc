@@ -32,6 +32,17 @@ Key new_key(Role role, std::string_view name) {
           .created = base::wall_now()};
 }
 
+std::map<std::string, Key, std::less<>> stored_keys(const store::Database& database) {
+  std::map<std::string, Key, std::less<>> keys;
+  database.read([&](store::Connection& c) {
+    store::Rows rows = c.query("SELECT id, secret, name, role, created, active FROM access_keys");
+    while (rows.next())
+      keys.emplace(rows.text(0), Key{rows.string(0), rows.string(1), rows.string(2), parse_role(rows.text(3)),
+                                     rows.time(4), rows.integer(5) != 0});
+  });
+  return keys;
+}
+
 }  // namespace
 
 std::string_view name(Role role) { return kRoles[static_cast<size_t>(role)]; }
@@ -45,14 +56,11 @@ Role parse_role(std::string_view word) {
 }
 
 Keys::Keys(store::Store& store, records::Account account)
-    : store_(store), account_(std::move(account)), secret_(store.secret("sessions")), sessions_(secret_) {
-  store.database().read([&](store::Connection& c) {
-    store::Rows rows = c.query("SELECT id, secret, name, role, created, active FROM access_keys");
-    while (rows.next())
-      keys_.emplace(rows.text(0), Key{rows.string(0), rows.string(1), rows.string(2),
-                                      parse_role(rows.text(3)), rows.time(4), rows.integer(5) != 0});
-  });
-}
+    : store_(store),
+      account_(std::move(account)),
+      secret_(store.secret("sessions")),
+      sessions_(secret_),
+      keys_(stored_keys(store.database())) {}
 
 void Keys::insert(const Key& key) {
   store_.database().write([&](store::Connection& c) {
