@@ -16,24 +16,6 @@
 namespace textmill::base {
 namespace {
 
-/// A file descriptor that closes itself.
-class Descriptor {
- public:
-  Descriptor(const Path& path, int flags, mode_t mode = 0)
-      : fd_(::open(path.c_str(), flags | O_CLOEXEC, mode)) {
-    if (fd_ < 0) throw system_error(path.string(), errno);
-  }
-  Descriptor(const Descriptor&) = delete;
-  ~Descriptor() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  int get() const { return fd_; }
-  int release() { return std::exchange(fd_, -1); }
-
- private:
-  int fd_;
-};
-
 size_t file_size(const Descriptor& file, const Path& path) {
   struct stat status;
   if (::fstat(file.get(), &status) != 0) throw system_error(path.string(), errno);
@@ -43,8 +25,18 @@ size_t file_size(const Descriptor& file, const Path& path) {
 
 }  // namespace
 
+void Descriptor::close() {
+  if (fd_ >= 0) ::close(std::exchange(fd_, -1));
+}
+
+Descriptor open_file(const Path& path, int flags, int mode) {
+  Descriptor file(::open(path.c_str(), flags | O_CLOEXEC, mode));
+  if (!file) throw system_error(path.string(), errno);
+  return file;
+}
+
 std::string read_file(const Path& path, size_t limit) {
-  Descriptor file(path, O_RDONLY);
+  Descriptor file = open_file(path, O_RDONLY);
   // The size is a hint: a pipe or a file of /proc says 0. One byte more lets the last read see the end.
   std::string bytes(std::min(file_size(file, path), limit) + 1, '\0');
   size_t used = 0;
@@ -66,18 +58,16 @@ DurableFile::DurableFile(const Path& path) : path_(path) {
   static std::atomic<unsigned> serial{0};
   temporary_ = path;
   temporary_ += ".tmp-" + std::to_string(::getpid()) + "-" + std::to_string(serial++);
-  fd_ = Descriptor(temporary_, O_WRONLY | O_CREAT | O_TRUNC, 0666).release();
+  file_ = open_file(temporary_, O_WRONLY | O_CREAT | O_TRUNC, 0666);
 }
 
 DurableFile::~DurableFile() {
-  if (fd_ < 0) return;
-  ::close(fd_);
-  ::unlink(temporary_.c_str());
+  if (file_) ::unlink(temporary_.c_str());
 }
 
 void DurableFile::write(std::span<const std::byte> bytes) {
   while (!bytes.empty()) {
-    ssize_t n = ::write(fd_, bytes.data(), bytes.size());
+    ssize_t n = ::write(file_.get(), bytes.data(), bytes.size());
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) throw system_error(path_.string(), errno);
     bytes = bytes.subspan(static_cast<size_t>(n));
@@ -85,9 +75,9 @@ void DurableFile::write(std::span<const std::byte> bytes) {
 }
 
 void DurableFile::commit() {
-  if (::fsync(fd_) != 0) throw system_error(path_.string(), errno);
+  if (::fsync(file_.get()) != 0) throw system_error(path_.string(), errno);
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) throw system_error(path_.string(), errno);
-  ::close(std::exchange(fd_, -1));
+  file_.close();
   sync_folder(path_.parent_path());
 }
 
@@ -98,12 +88,12 @@ void write_file_durably(const Path& path, std::string_view bytes) {
 }
 
 void sync_folder(const Path& folder) {
-  Descriptor file(folder.empty() ? "." : folder, O_RDONLY | O_DIRECTORY);
+  Descriptor file = open_file(folder.empty() ? "." : folder, O_RDONLY | O_DIRECTORY);
   if (::fsync(file.get()) != 0) throw system_error(folder.string(), errno);
 }
 
 MappedFile::MappedFile(const Path& path) : path_(path) {
-  Descriptor file(path, O_RDONLY);
+  Descriptor file = open_file(path, O_RDONLY);
   size_t size = file_size(file, path);
   if (size == 0) return;
   void* address = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.get(), 0);
@@ -144,15 +134,10 @@ TemporaryFolder::~TemporaryFolder() {
   std::filesystem::remove_all(path_, ignored);
 }
 
-FileLock::FileLock(const Path& path) {
-  Descriptor file(path, O_RDWR | O_CREAT, 0666);
-  if (::flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
-    if (errno == EWOULDBLOCK) throw Error(Kind::in_use, path.string() + ": locked by another process");
-    throw system_error(path.string(), errno);
-  }
-  fd_ = file.release();
+FileLock::FileLock(const Path& path) : file_(open_file(path, O_RDWR | O_CREAT, 0666)) {
+  if (::flock(file_.get(), LOCK_EX | LOCK_NB) == 0) return;
+  if (errno == EWOULDBLOCK) throw Error(Kind::in_use, path.string() + ": locked by another process");
+  throw system_error(path.string(), errno);
 }
-
-FileLock::~FileLock() { ::close(fd_); }
 
 }  // namespace textmill::base

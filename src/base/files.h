@@ -6,10 +6,32 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace textmill::base {
 
 using Path = std::filesystem::path;
+
+/// An open file descriptor that closes itself; -1 is none.
+class Descriptor {
+ public:
+  explicit Descriptor(int fd = -1) : fd_(fd) {}
+  Descriptor(Descriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  Descriptor& operator=(Descriptor&& other) noexcept {
+    std::swap(fd_, other.fd_);
+    return *this;
+  }
+  ~Descriptor() { close(); }
+  explicit operator bool() const { return fd_ >= 0; }
+  int get() const { return fd_; }
+  void close();
+
+ private:
+  int fd_;
+};
+
+/// open(2), close-on-exec. Errors name the path.
+Descriptor open_file(const Path& path, int flags, int mode = 0);
 
 /// The whole file. Every error names the path: not_found, invalid (a folder), denied; limit beyond `limit`
 /// bytes.
@@ -29,7 +51,7 @@ class DurableFile {
 
  private:
   Path path_, temporary_;
-  int fd_ = -1;
+  Descriptor file_;
 };
 
 /// A DurableFile of these bytes.
@@ -78,11 +100,9 @@ class TemporaryFolder {
 class FileLock {
  public:
   explicit FileLock(const Path& path);
-  FileLock(const FileLock&) = delete;
-  ~FileLock();
 
  private:
-  int fd_ = -1;
+  Descriptor file_;
 };
 
 }  // namespace textmill::base

@@ -20,10 +20,6 @@ extern "C" {
 namespace textmill::base {
 namespace {
 
-void close_fd(int& fd) {
-  if (fd >= 0) ::close(std::exchange(fd, -1));
-}
-
 /// posix_spawn's two argument objects, freed at the end of the scope.
 struct SpawnSettings {
   posix_spawn_file_actions_t actions;
@@ -71,16 +67,16 @@ Process::Process(const ProcessSpec& spec) {
   TEXTMILL_CHECK(!spec.arguments.empty());
   SpawnSettings settings;
   const int streams[3] = {spec.input, spec.output, spec.error};
-  int theirs[3] = {-1, -1, -1};
+  Descriptor theirs[3];
   for (int i = 0; i < 3; ++i) {
     if (streams[i] == kNull) {
       ::posix_spawn_file_actions_addopen(&settings.actions, i, "/dev/null", i == 0 ? O_RDONLY : O_WRONLY, 0);
     } else if (streams[i] == kPipe) {
       int ends[2];
       if (::pipe2(ends, O_CLOEXEC) != 0) throw system_error("pipe", errno);
-      theirs[i] = ends[i == 0 ? 0 : 1];
-      pipes_[i] = ends[i == 0 ? 1 : 0];
-      ::posix_spawn_file_actions_adddup2(&settings.actions, theirs[i], i);
+      theirs[i] = Descriptor(ends[i == 0 ? 0 : 1]);
+      pipes_[i] = Descriptor(ends[i == 0 ? 1 : 0]);
+      ::posix_spawn_file_actions_adddup2(&settings.actions, theirs[i].get(), i);
     } else if (streams[i] >= 0) {
       ::posix_spawn_file_actions_adddup2(&settings.actions, streams[i], i);
     }
@@ -89,12 +85,7 @@ Process::Process(const ProcessSpec& spec) {
   auto arguments = spec.arguments, environment = environment_of(spec);
   int code = ::posix_spawnp(&pid_, arguments[0].c_str(), &settings.actions, &settings.attributes,
                             pointers(arguments).data(), pointers(environment).data());
-  for (int& fd : theirs) close_fd(fd);
-  if (code != 0) {
-    for (int& fd : pipes_) close_fd(fd);
-    pid_ = -1;
-    throw system_error("cannot start " + spec.arguments[0], code);
-  }
+  if (code != 0) { throw system_error("cannot start " + spec.arguments[0], code); }
 }
 
 Process::Process(Process&& other) noexcept { *this = std::move(other); }
@@ -107,13 +98,11 @@ Process& Process::operator=(Process&& other) noexcept {
 }
 
 Process::~Process() {
-  for (int& fd : pipes_) close_fd(fd);
+  for (Descriptor& pipe : pipes_) pipe.close();
   if (pid_ < 0) return;
   kill(SIGKILL);
   wait();
 }
-
-void Process::close_input() { close_fd(pipes_[0]); }
 
 void Process::kill(int signal) {
   if (!status_) ::kill(pid_, signal);
@@ -133,32 +122,28 @@ int Process::wait() {
 
 std::optional<int> Process::wait_for(std::chrono::milliseconds limit) {
   if (status_) return status_;
-  pollfd fd{::pidfd_open(pid_, 0), POLLIN, 0};
-  if (fd.fd < 0) throw system_error("pidfd_open", errno);
-  int ended = ::poll(&fd, 1, static_cast<int>(limit.count()));
-  ::close(fd.fd);
-  if (ended <= 0) return std::nullopt;
+  Descriptor process(::pidfd_open(pid_, 0));
+  if (!process) throw system_error("pidfd_open", errno);
+  pollfd fd{process.get(), POLLIN, 0};
+  if (::poll(&fd, 1, static_cast<int>(limit.count())) <= 0) return std::nullopt;
   return wait();
 }
 
 ProcessOutput run_process(ProcessSpec spec, std::string_view input, size_t limit) {
   // The input is a file in memory: unlike a pipe it needs no feeding, and no care for a child that stops
   // reading.
-  int file = ::memfd_create("input", MFD_CLOEXEC);
-  if (file < 0) throw system_error("memfd_create", errno);
-  bool fed = ::write(file, input.data(), input.size()) == static_cast<ssize_t>(input.size()) &&
-             ::lseek(file, 0, SEEK_SET) == 0;
-  int code = errno;
-  spec.input = file;
+  Descriptor file(::memfd_create("input", MFD_CLOEXEC));
+  if (!file || ::write(file.get(), input.data(), input.size()) != static_cast<ssize_t>(input.size()) ||
+      ::lseek(file.get(), 0, SEEK_SET) != 0) {
+    throw system_error("cannot keep the input of " + spec.arguments[0], errno);
+  }
+  spec.input = file.get();
   spec.output = spec.error = kPipe;
-  std::optional<Process> process;
-  if (fed) process.emplace(spec);
-  ::close(file);
-  if (!fed) throw system_error("cannot keep the input of " + spec.arguments[0], code);
+  Process process(spec);
 
   ProcessOutput result{};
   std::string* sinks[] = {&result.output, &result.error};
-  pollfd fds[] = {{process->output(), POLLIN, 0}, {process->error(), POLLIN, 0}};
+  pollfd fds[] = {{process.output(), POLLIN, 0}, {process.error(), POLLIN, 0}};
   while (fds[0].fd >= 0 || fds[1].fd >= 0) {
     if (::poll(fds, 2, -1) < 0) continue;
     for (int i = 0; i < 2; ++i) {
@@ -172,7 +157,7 @@ ProcessOutput run_process(ProcessSpec spec, std::string_view input, size_t limit
       }
     }
   }
-  result.status = process->wait();
+  result.status = process.wait();
   return result;
 }
 

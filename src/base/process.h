@@ -35,11 +35,11 @@ class Process {
 
   pid_t pid() const { return pid_; }
   /// This process's ends of the pipes that the spec asked for, else -1.
-  int input() const { return pipes_[0]; }
-  int output() const { return pipes_[1]; }
-  int error() const { return pipes_[2]; }
+  int input() const { return pipes_[0].get(); }
+  int output() const { return pipes_[1].get(); }
+  int error() const { return pipes_[2].get(); }
   /// The child sees the end of its input.
-  void close_input();
+  void close_input() { pipes_[0].close(); }
 
   /// Sends a signal, unless the process was already reaped.
   void kill(int signal);
@@ -50,7 +50,7 @@ class Process {
 
  private:
   pid_t pid_ = -1;
-  int pipes_[3] = {-1, -1, -1};
+  Descriptor pipes_[3];
   std::optional<int> status_;
 };
 

@@ -15,9 +15,9 @@
 namespace textmill::base {
 namespace {
 
-void raise_event(int fd) {
+void raise_event(const Descriptor& event) {
   uint64_t one = 1;
-  TEXTMILL_CHECK(::write(fd, &one, sizeof one) == sizeof one);
+  TEXTMILL_CHECK(::write(event.get(), &one, sizeof one) == sizeof one);
 }
 
 void wait_for(pollfd* fds, size_t count) {
@@ -33,34 +33,31 @@ StopSignals::StopSignals() {
   sigaddset(&set_, SIGTERM);
   sigaddset(&set_, SIGINT);
   ::pthread_sigmask(SIG_BLOCK, &set_, &before_);
-  event_ = ::eventfd(0, EFD_CLOEXEC);
-  end_ = ::eventfd(0, EFD_CLOEXEC);
-  signals_ = ::signalfd(-1, &set_, SFD_CLOEXEC);
-  if (event_ < 0 || end_ < 0 || signals_ < 0) throw system_error("signals", errno);
+  event_ = Descriptor(::eventfd(0, EFD_CLOEXEC));
+  end_ = Descriptor(::eventfd(0, EFD_CLOEXEC));
+  signals_ = Descriptor(::signalfd(-1, &set_, SFD_CLOEXEC));
+  if (!event_ || !end_ || !signals_) throw system_error("signals", errno);
   thread_ = start_thread("signals", [this](const std::stop_token&) { watch(); });
 }
 
 StopSignals::~StopSignals() {
   raise_event(end_);
   thread_.join();
-  ::close(event_);
-  ::close(end_);
-  ::close(signals_);
   ::pthread_sigmask(SIG_SETMASK, &before_, nullptr);
 }
 
 void StopSignals::wait() const {
-  pollfd fd{event_, POLLIN, 0};
+  pollfd fd{event_.get(), POLLIN, 0};
   wait_for(&fd, 1);
 }
 
 void StopSignals::watch() {
   while (true) {
-    pollfd fds[] = {{signals_, POLLIN, 0}, {end_, POLLIN, 0}};
+    pollfd fds[] = {{signals_.get(), POLLIN, 0}, {end_.get(), POLLIN, 0}};
     wait_for(fds, 2);
     if (fds[1].revents) return;
     signalfd_siginfo info;
-    if (::read(signals_, &info, sizeof info) != sizeof info) continue;
+    if (::read(signals_.get(), &info, sizeof info) != sizeof info) continue;
     // From here a signal interrupts this thread, even one that is stuck in a callback of the stop token.
     for (int signal : {SIGTERM, SIGINT}) std::signal(signal, [](int number) { ::_exit(128 + number); });
     ::pthread_sigmask(SIG_UNBLOCK, &set_, nullptr);

@@ -5,6 +5,8 @@
 #include <stop_token>
 #include <thread>
 
+#include "base/files.h"
+
 namespace textmill::base {
 
 /// SIGTERM and SIGINT as a stop token. Made once, in main, before any other thread starts (it blocks both
@@ -18,7 +20,7 @@ class StopSignals {
 
   std::stop_token token() const { return source_.get_token(); }
   /// Becomes readable, for good, when the stop is asked: for poll() beside other descriptors.
-  int fd() const { return event_; }
+  int fd() const { return event_.get(); }
   /// The signal that asked for the stop; 0 while none has.
   int signal() const { return signal_; }
   /// Blocks until the stop is asked.
@@ -30,7 +32,7 @@ class StopSignals {
   std::stop_source source_;
   std::atomic<int> signal_ = 0;
   sigset_t set_, before_;
-  int event_ = -1, end_ = -1, signals_ = -1;
+  Descriptor event_, end_, signals_;
   std::jthread thread_;
 };
 

@@ -88,10 +88,8 @@ class Finder {
     if (sample_.form == Form::fasttext || sample_.form == Form::text_file) return without_columns();
     if (sample_.rows.empty()) fail("holds no rows");
     schema_.width = sample_.rows[0].size();
-    if (sample_.form == Form::json_lines)
-      names_ = sample_.names;
-    else if ((schema_.header = has_header()))
-      names_ = sample_.rows[0];
+    schema_.header = sample_.form != Form::json_lines && has_header();
+    names_ = schema_.header ? sample_.rows[0] : sample_.names;
     if (sample_.rows.size() == schema_.header) fail("holds no rows after its header");
     for (size_t i = 0; i < schema_.width; ++i) profiles_.emplace_back(sample_.rows, schema_.header, i);
 

@@ -11,13 +11,13 @@
 #include <cerrno>
 #include <memory>
 #include <optional>
-#include <utility>
 #include <vector>
 
 #include "base/error.h"
 
 namespace textmill::format {
 
+using base::Descriptor;
 using base::Error;
 using base::Kind;
 using base::Path;
@@ -32,25 +32,6 @@ struct Closer {
 };
 using Archive = std::unique_ptr<archive, Closer>;
 using Entry = std::unique_ptr<archive_entry, Closer>;
-
-/// An open descriptor that closes itself.
-class Descriptor {
- public:
-  explicit Descriptor(int fd = -1) : fd_(fd) {}
-  Descriptor(Descriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  Descriptor& operator=(Descriptor&& other) noexcept {
-    std::swap(fd_, other.fd_);
-    return *this;
-  }
-  ~Descriptor() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  explicit operator bool() const { return fd_ >= 0; }
-  int get() const { return fd_; }
-
- private:
-  int fd_;
-};
 
 /// The parts of a relative name; nothing if it is absolute, empty or goes up.
 std::optional<std::vector<std::string>> safe_parts(const char* name) {
@@ -67,10 +48,7 @@ std::optional<std::vector<std::string>> safe_parts(const char* name) {
 class Extraction {
  public:
   Extraction(const Path& source, const Path& folder, const ArchiveLimits& limits)
-      : source_(source),
-        limits_(limits),
-        folder_(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
-    if (!folder_) throw base::system_error(folder.string(), errno);
+      : source_(source), limits_(limits), folder_(base::open_file(folder, O_RDONLY | O_DIRECTORY)) {
     archive_read_support_format_tar(archive_.get());
     archive_read_support_filter_gzip(archive_.get());
     archive_read_support_filter_zstd(archive_.get());

@@ -41,28 +41,20 @@ struct InputFile::Decoder {
   }
 };
 
-InputFile::InputFile(const base::Path& path) : path_(path), buffer_(new char[kBufferBytes]) {
-  fd_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd_ < 0) throw base::system_error(path.string(), errno);
-  try {
-    refill();
-    std::string_view front(buffer_.get(), end_);
-    if (front.starts_with("\x1f\x8b")) decoder_ = std::make_unique<Decoder>(false);
-    if (front.starts_with("\x28\xb5\x2f\xfd")) decoder_ = std::make_unique<Decoder>(true);
-  } catch (...) {
-    ::close(fd_);
-    throw;
-  }
+InputFile::InputFile(const base::Path& path)
+    : path_(path), file_(base::open_file(path, O_RDONLY)), buffer_(new char[kBufferBytes]) {
+  refill();
+  std::string_view front(buffer_.get(), end_);
+  if (front.starts_with("\x1f\x8b")) decoder_ = std::make_unique<Decoder>(false);
+  if (front.starts_with("\x28\xb5\x2f\xfd")) decoder_ = std::make_unique<Decoder>(true);
 }
 
 InputFile::InputFile(std::string_view text, const base::Path& name)
     : path_(name), buffer_(new char[text.size()]), end_(text.size()) {
-  std::memcpy(buffer_.get(), text.data(), text.size());
+  std::copy(text.begin(), text.end(), buffer_.get());
 }
 
-InputFile::~InputFile() {
-  if (fd_ >= 0) ::close(fd_);
-}
+InputFile::~InputFile() = default;
 
 void InputFile::fail(std::string_view what) const {
   throw Error(Kind::invalid, fmt::format("{}: {}", path_.string(), what));
@@ -70,9 +62,9 @@ void InputFile::fail(std::string_view what) const {
 
 bool InputFile::refill() {
   if (begin_ < end_) return true;
-  if (fd_ < 0) return false;
+  if (!file_) return false;
   ssize_t n;
-  do n = ::read(fd_, buffer_.get(), kBufferBytes);
+  do n = ::read(file_.get(), buffer_.get(), kBufferBytes);
   while (n < 0 && errno == EINTR);
   if (n < 0) throw base::system_error(path_.string(), errno);
   begin_ = 0;

@@ -33,7 +33,7 @@ class InputFile {
   [[noreturn]] void fail(std::string_view what) const;
 
   base::Path path_;
-  int fd_ = -1;
+  base::Descriptor file_;
   std::unique_ptr<char[]> buffer_;    // raw bytes of the file ...
   size_t begin_ = 0, end_ = 0;        // ... of which these are not used yet
   std::unique_ptr<Decoder> decoder_;  // null for a plain file
