@@ -137,7 +137,7 @@ Bert::Bert(const BertConfig& config, int ranks)
   for (int i = 0; i < config.layers; i++) layers.emplace_back(config, ranks);
 }
 
-void Bert::fields(nn::Fields f) {
+void Bert::fields(const nn::Fields& f) {
   const Names& n = names(config.family);
   f("embeddings.word_embeddings.weight", words);
   f("embeddings.position_embeddings.weight", positions);
@@ -159,12 +159,12 @@ void Bert::fields(nn::Fields f) {
 ClassifierHead::ClassifierHead(const BertConfig& config)
     : config(config), dense(config.hidden, config.hidden), out(config.hidden, config.labels) {}
 
-void ClassifierHead::fields(nn::Fields f) {
+void ClassifierHead::fields(const nn::Fields& f) {
   f(names(config.family).head_dense, dense);
   f(names(config.family).head_out, out);
 }
 
-void TextClassifier::fields(nn::Fields f) {
+void TextClassifier::fields(const nn::Fields& f) {
   f(names(body.config.family).body, body);
   head.fields(f);
 }

@@ -9,8 +9,8 @@
 
 namespace textmill::models {
 
-/// BERT (Devlin et al. 2018) and the encoders that differ from it by configuration, names or the classification head
-/// alone: MiniLM, DistilBERT (Sanh et al. 2019), RoBERTa (Liu et al. 2019) and XLM-R.
+/// BERT (Devlin et al. 2018) and the encoders that differ from it by configuration, names or the
+/// classification head alone: MiniLM, DistilBERT (Sanh et al. 2019), RoBERTa (Liu et al. 2019) and XLM-R.
 struct BertConfig {
   enum class Family : uint8_t { bert, distilbert, roberta };
   Family family = Family::bert;
@@ -27,8 +27,8 @@ struct BertConfig {
   int max_length() const { return positions - first_position; }
 };
 
-/// Reads a config.json. Throws invalid naming the file and the member: a model type that is not one of these, a value
-/// out of range, a variant that is not built (relative positions, cross-attention).
+/// Reads a config.json. Throws invalid naming the file and the member: a model type that is not one of these,
+/// a value out of range, a variant that is not built (relative positions, cross-attention).
 BertConfig bert_config(const format::JsonView& config);
 
 struct EncoderLayer {
@@ -41,7 +41,7 @@ struct EncoderLayer {
 struct Bert {
   /// `ranks`: a slice for tensor parallelism.
   explicit Bert(const BertConfig& config, int ranks = 1);
-  void fields(nn::Fields f);
+  void fields(const nn::Fields& f);
   BertConfig config;
   nn::Weight words, positions, types;
   nn::Norm norm;
@@ -51,7 +51,7 @@ struct Bert {
 /// The head: pools the first token's row.
 struct ClassifierHead {
   explicit ClassifierHead(const BertConfig& config);
-  void fields(nn::Fields f);
+  void fields(const nn::Fields& f);
   BertConfig config;
   nn::Linear dense, out;
 };
@@ -71,7 +71,7 @@ nn::Tensor sentence_embedding(nn::Recorder& r, nn::Tensor x, nn::Space sequences
 /// Body and head: text classification.
 struct TextClassifier {
   explicit TextClassifier(const BertConfig& config) : body(config), head(config) {}
-  void fields(nn::Fields f);
+  void fields(const nn::Fields& f);
   Bert body;
   ClassifierHead head;
 };

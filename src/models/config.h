@@ -9,7 +9,8 @@
 
 namespace textmill::models {
 
-// Members that the config.json of every family has; what is wrong throws invalid naming the file and the member.
+// Members that the config.json of every family has; what is wrong throws invalid naming the file and the
+// member.
 
 /// A row of a family's list of model types.
 template <class Family>
@@ -33,8 +34,8 @@ Family model_type(const format::JsonView& config, std::span<const ModelType<Fami
 int size(const format::JsonView& config, const char* member, int absent);               // 1 to 2^26
 double probability(const format::JsonView& config, const char* member, double absent);  // in [0, 1)
 nn::Activation activation(const format::JsonView& config, const char* member, const char* absent);
-/// The rotation of heads of `head_dim` columns, from rope_parameters, or from rope_theta and its like as written before
-/// they had a member of their own. Only the plain kind.
+/// The rotation of heads of `head_dim` columns, from rope_parameters, or from rope_theta and its like as
+/// written before they had a member of their own. Only the plain kind.
 nn::RotarySpec rotary(const format::JsonView& config, int head_dim, double absent_fraction = 1);
 /// From id2label, else num_labels, else 2.
 int labels(const format::JsonView& config);

@@ -45,7 +45,7 @@ GptNeoxLayer::GptNeoxLayer(const GptNeoxConfig& c)
   }
 }
 
-void GptNeoxLayer::fields(nn::Fields f) {
+void GptNeoxLayer::fields(const nn::Fields& f) {
   f("input_layernorm", attention_norm);
   for (nn::Linear* part : {&query, &key, &value}) f("attention.query_key_value", *part);
   f("attention.dense", attention_output);
@@ -63,7 +63,7 @@ GptNeox::GptNeox(const GptNeoxConfig& config)
   for (int i = 0; i < config.layers; i++) layers.emplace_back(config);
 }
 
-void GptNeox::fields(nn::Fields f) {
+void GptNeox::fields(const nn::Fields& f) {
   f("gpt_neox.embed_in.weight", words);
   for (size_t i = 0; i < layers.size(); i++) f(fmt::format("gpt_neox.layers.{}", i), layers[i]);
   f("gpt_neox.final_layer_norm", norm);

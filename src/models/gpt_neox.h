@@ -20,14 +20,14 @@ GptNeoxConfig gpt_neox_config(const format::JsonView& config);
 
 struct GptNeoxLayer {
   explicit GptNeoxLayer(const GptNeoxConfig& config);
-  void fields(nn::Fields f);
+  void fields(const nn::Fields& f);
   nn::Norm attention_norm, mlp_norm;
   nn::Linear query, key, value, attention_output, up, down;
 };
 
 struct GptNeox {
   explicit GptNeox(const GptNeoxConfig& config);
-  void fields(nn::Fields f);
+  void fields(const nn::Fields& f);
   GptNeoxConfig config;
   nn::Weight words;
   std::vector<GptNeoxLayer> layers;

@@ -31,7 +31,7 @@ LlamaConfig llama_config(const format::JsonView& json) {
 GatedMlp::GatedMlp(int hidden, int mlp, bool bias)
     : gate(hidden, mlp, bias), up(hidden, mlp, bias), down(mlp, hidden, bias) {}
 
-void GatedMlp::fields(nn::Fields f) {
+void GatedMlp::fields(const nn::Fields& f) {
   f("gate_proj", gate);
   f("up_proj", up);
   f("down_proj", down);
@@ -46,7 +46,7 @@ LlamaLayer::LlamaLayer(const LlamaConfig& c)
       attention_output(c.heads * c.head_dim, c.hidden, c.attention_bias),
       mlp(c.hidden, c.mlp, c.mlp_bias) {}
 
-void LlamaLayer::fields(nn::Fields f) {
+void LlamaLayer::fields(const nn::Fields& f) {
   f("input_layernorm", attention_norm);
   f("self_attn.q_proj", query);
   f("self_attn.k_proj", key);
@@ -65,7 +65,7 @@ Llama::Llama(const LlamaConfig& config)
   for (int i = 0; i < config.layers; i++) layers.emplace_back(config);
 }
 
-void Llama::fields(nn::Fields f) {
+void Llama::fields(const nn::Fields& f) {
   f("model.embed_tokens.weight", words);
   for (size_t i = 0; i < layers.size(); i++) f(fmt::format("model.layers.{}", i), layers[i]);
   f("model.norm", norm);

@@ -20,14 +20,14 @@ LlamaConfig llama_config(const format::JsonView& config);
 
 struct GatedMlp {
   GatedMlp(int hidden, int mlp, bool bias);
-  void fields(nn::Fields f);
+  void fields(const nn::Fields& f);
   nn::Linear gate, up, down;
 };
 nn::Tensor gated_mlp(nn::Recorder& r, GatedMlp& w, nn::Activation activation, nn::Tensor x);
 
 struct LlamaLayer {
   explicit LlamaLayer(const LlamaConfig& config);
-  void fields(nn::Fields f);
+  void fields(const nn::Fields& f);
   nn::Norm attention_norm, mlp_norm;
   nn::Linear query, key, value, attention_output;
   GatedMlp mlp;
@@ -35,7 +35,7 @@ struct LlamaLayer {
 
 struct Llama {
   explicit Llama(const LlamaConfig& config);
-  void fields(nn::Fields f);
+  void fields(const nn::Fields& f);
   LlamaConfig config;
   nn::Weight words;
   std::vector<LlamaLayer> layers;

@@ -17,7 +17,7 @@ MllamaCrossLayer::MllamaCrossLayer(const LlamaConfig& c)
       attention_gate(nn::Weight::vector(1)),
       mlp_gate(nn::Weight::vector(1)) {}
 
-void MllamaCrossLayer::fields(nn::Fields f) {
+void MllamaCrossLayer::fields(const nn::Fields& f) {
   f("input_layernorm", attention_norm);
   f("cross_attn.q_proj", query);
   f("cross_attn.k_proj", key);

@@ -4,18 +4,19 @@
 
 namespace textmill::models {
 
-/// The layer of Llama 3.2's vision models in which text rows look at image rows, through gates that open in training.
+/// The layer of Llama 3.2's vision models in which text rows look at image rows, through gates that open in
+/// training.
 struct MllamaCrossLayer {
   explicit MllamaCrossLayer(const LlamaConfig& config);
-  void fields(nn::Fields f);
+  void fields(const nn::Fields& f);
   nn::Norm attention_norm, mlp_norm, query_norm, key_norm;  // the last two per head
   nn::Linear query, key, value, attention_output;
   GatedMlp mlp;
   nn::Weight attention_gate, mlp_gate;
 };
 
-/// Which image rows a text row sees: [from, to) of its sequence's; `sees` is 0 for a row that sees none, and then the
-/// row attends to all of them and its MLP is left out, as transformers has it.
+/// Which image rows a text row sees: [from, to) of its sequence's; `sees` is 0 for a row that sees none, and
+/// then the row attends to all of them and its MLP is left out, as transformers has it.
 struct ImageRange {
   nn::Index from, to, sees;
 };

@@ -1,5 +1,5 @@
-// Every family: gradients against finite differences, every plan against the plain one, generation with a cache against
-// the whole pass. (Against transformers: tests/golden/test_models.py.)
+// Every family: gradients against finite differences, every plan against the plain one, generation with a
+// cache against the whole pass. (Against transformers: tests/golden/test_models.py.)
 
 #include <gtest/gtest.h>
 
@@ -287,7 +287,8 @@ TEST(GptNeox, GradientsAndPlans) {
   }
 }
 
-/// All logits in one pass, against one recording with a cache that is run for prefill, for decoding, and for both at once.
+/// All logits in one pass, against one recording with a cache that is run for prefill, for decoding, and for
+/// both at once.
 template <class Model>
 void check_generation(Model& model, auto body, auto logits) {
   randomize(model);

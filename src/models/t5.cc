@@ -41,7 +41,7 @@ T5Attention::T5Attention(const T5Config& c)
       value(c.hidden, c.heads * c.head_dim, false),
       output(c.heads * c.head_dim, c.hidden, false) {}
 
-void T5Attention::fields(nn::Fields f) {
+void T5Attention::fields(const nn::Fields& f) {
   f("q", query);
   f("k", key);
   f("v", value);
@@ -53,7 +53,7 @@ T5Mlp::T5Mlp(const T5Config& c)
       up(c.hidden, c.mlp, false),
       down(c.mlp, c.hidden, false) {}
 
-void T5Mlp::fields(nn::Fields f) {
+void T5Mlp::fields(const nn::Fields& f) {
   if (gate.weight) f("wi_0", gate);
   f(gate.weight ? "wi_1" : "wi", up);
   f("wo", down);
@@ -68,7 +68,7 @@ T5Layer::T5Layer(const T5Config& c, bool decoder)
   if (decoder) cross.emplace(c);
 }
 
-void T5Layer::fields(nn::Fields f) {
+void T5Layer::fields(const nn::Fields& f) {
   f("layer.0.SelfAttention", self);
   f("layer.0.layer_norm", self_norm);
   if (cross) {
@@ -87,13 +87,13 @@ T5Stack::T5Stack(const T5Config& c, bool decoder)
   for (int i = 0; i < count; i++) layers.emplace_back(c, decoder);
 }
 
-void T5Stack::fields(nn::Fields f) {
+void T5Stack::fields(const nn::Fields& f) {
   f("block.0.layer.0.SelfAttention.relative_attention_bias.weight", bias);
   for (size_t i = 0; i < layers.size(); i++) f(fmt::format("block.{}", i), layers[i]);
   f("final_layer_norm", norm);
 }
 
-void T5::fields(nn::Fields f) {
+void T5::fields(const nn::Fields& f) {
   f("shared.weight", words);
   f("encoder", encoder);
   f("decoder", decoder);

@@ -31,8 +31,8 @@ const StoredTensor* find(const Safetensors& checkpoint, const std::string& name,
   return nullptr;
 }
 
-/// Rows of a share in the tensor that it is part of: calls copy(row of the share, row of the tensor). A vector's
-/// elements are its rows.
+/// Rows of a share in the tensor that it is part of: calls copy(row of the share, row of the tensor). A
+/// vector's elements are its rows.
 template <class Copy>
 void for_rows(const Weight& weight, Copy copy) {
   const Share& share = weight.share;
@@ -120,14 +120,16 @@ void save_weights(std::span<Weight* const> weights, const base::Path& path) {
       tensors.push_back({weight->name, name(weight->dtype()), weight->shape(), weight->bytes()});
       continue;
     }
-    auto [found, first] = joined.try_emplace(weight->name, weight->count() * weight->share.count);
-    if (first)
-      tensors.push_back({weight->name, "F32", weight->shape(), std::as_bytes(std::span(found->second))});
+    std::vector<float>& whole = joined[weight->name];
+    if (whole.empty()) {
+      whole.resize(weight->count() * weight->share.count);
+      tensors.push_back({weight->name, "F32", weight->shape(), std::as_bytes(std::span(whole))});
+    }
     std::vector<float> own(weight->count());
     weight->read(0, weight->rows, own.data());
     int64_t size = row_size(*weight);
     for_rows(*weight, [&](int64_t row, int64_t to) {
-      std::copy_n(own.begin() + row * size, size, found->second.begin() + to * size);
+      std::copy_n(own.begin() + row * size, size, whole.begin() + to * size);
     });
   }
   write_safetensors(path, std::move(tensors));

@@ -10,9 +10,9 @@
 
 namespace textmill::nn {
 
-/// Gives weights the checkpoint's values, borrowed where they lie (weights that share a tensor get copies): the
-/// checkpoint must outlive them or their release. Besides its own name a weight answers to the name without `prefix`
-/// (bodies saved alone) and to LayerNorm.gamma and beta, as old checkpoints write norms.
+/// Gives weights the checkpoint's values, borrowed where they lie (weights that share a tensor get copies):
+/// the checkpoint must outlive them or their release. Besides its own name a weight answers to the name
+/// without `prefix` (bodies saved alone) and to LayerNorm.gamma and beta, as old checkpoints write norms.
 ///
 /// Returns the weights that the checkpoint lacks. Throws invalid naming the file, the tensor, both shapes.
 std::vector<Weight*> load_weights(std::span<Weight* const> weights, const Safetensors& checkpoint,
@@ -21,11 +21,12 @@ std::vector<Weight*> load_weights(std::span<Weight* const> weights, const Safete
 /// For weights that must all be there: throws invalid naming the checkpoint and those that are missing.
 void require_weights(std::span<Weight* const> missing, const Safetensors& checkpoint);
 
-/// A fresh layer's values: matrices from a normal distribution of this deviation, cut at 2; vectors zero. What a weight gets
-/// depends on the seed and its name alone.
+/// A fresh layer's values: matrices from a normal distribution of this deviation, cut at 2; vectors zero.
+/// What a weight gets depends on the seed and its name alone.
 void initialize_weights(std::span<Weight* const> weights, double deviation, uint64_t seed);
 
-/// Writes the weights' values under their names, as they are held; weights that share a tensor together, in f32.
+/// Writes the weights' values under their names, as they are held; weights that share a tensor together, in
+/// f32.
 void save_weights(std::span<Weight* const> weights, const base::Path& path);
 
 int64_t count_parameters(std::span<Weight* const> weights);

@@ -17,7 +17,7 @@ std::vector<float> counting(int count, float from = 0) {
 }
 
 struct Layer {
-  void fields(Fields f) {
+  void fields(const Fields& f) {
     f("dense", dense);
     f("LayerNorm", norm);
   }

@@ -91,6 +91,7 @@ class Grouping {
 
   bool accepted(const Pattern& pattern, const std::vector<int>& members) const {
     std::vector<const Step*> chosen;
+    chosen.reserve(members.size());
     for (int i : members) chosen.push_back(&steps_[i]);
     return !pattern.accepts || pattern.accepts(plan_.recording, chosen);
   }

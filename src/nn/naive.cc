@@ -91,12 +91,12 @@ std::span<const Real> Naive<Real>::output(int i) const {
 }
 
 template <class Real>
-Real Naive<Real>::loss() const {
+double Naive<Real>::loss() const {
   double sum = 0;
   for (int tensor : plan_.recording.losses) {
     for (size_t r = 0; r < counts_[tensor]; r++) sum += tensors_[tensor][r];
   }
-  return static_cast<Real>(sum);
+  return sum;
 }
 
 template class Naive<float>;

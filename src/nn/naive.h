@@ -33,7 +33,7 @@ class Naive {
   void run(const Batch& batch, const RootLossOf<Real>& root_loss = {});
 
   std::span<const Real> output(int i) const;
-  Real loss() const;
+  double loss() const;
   std::span<Real> gradient(int weight) { return gradients_[weight]; }
   void clear_gradients();
 

@@ -11,32 +11,29 @@
 
 namespace textmill::nn {
 
-// A plan is a recording turned into steps: what to compute, in which order, for which rows, in whose memory.
-// It is made once, at load; for each batch only a Layout (the offsets of an arena) is computed anew.
+// A plan is a recording turned into steps: what to compute, in which order, for which rows, in whose memory. It is
+// made once, at load; for each batch only a Layout (the offsets of an arena) is computed anew.
 //
 // An executor is a plain class over one plan. All have this shape (Naive<Real> in naive.h, the CPU engine):
 //
-//   explicit Executor(const Plan&, ...);           packs the weights that the plan uses (Plan::copies)
+//   explicit Executor(const Plan&, ...);           packs the weights as the plan uses them (Plan::uses)
 //   void refresh();                                packs the trainable ones again, after an optimizer step
 //   void run(const Batch&, const RootLoss& = {});  a batch derived with plan.recording; adds to the gradients
-//   std::span<const float> output(int i);          recording.outputs[i], f32 [rows, cols], until the next run
+//   std::span<const float> output(int i);          of recording.outputs[i], [rows, cols], until the next run
 //   double loss();                                 the sum of the recorded losses' rows
-//   std::span<float> gradient(int weight);         f32, as large as the weight, by its number in
-//   recording.weights;
-//                                                  empty if it gets none. run() adds; the trainer clears.
-//   void clear_gradients();
+//   std::span<float> gradient(int weight);         of recording.weights[weight], as large; empty if it gets none
+//   void clear_gradients();                        run() adds to them; the trainer clears
 
 enum class Phase : uint8_t { forward, loss, head, backward };
 
 /// One step. Tensors are numbers in Plan::recording.tensors, gradients included.
+///
 ///   forward   runs `op`.
-///   backward  from d_output (of op.outputs[0]), what `op` saved and its weights: d_inputs, and the gradients
-///   of the weights
-///             in `trained`. A recorded loss has no d_output: its own rows are the root.
-///   loss      the caller's root loss: reads the outputs, writes their gradients (d_inputs[i] is that of
-///   outputs[i]). head      a linear layer, its cross-entropy and both backwards, in chunks of rows, without
-///   ever holding the logits:
-///             `op` is the linear layer, `loss_op` the loss. Writes the loss rows and d_inputs[0].
+///   backward  from d_output (the gradient of op.outputs[0]), what was saved and the weights: d_inputs, and the
+///             gradients of the weights in `trained`. A recorded loss has no d_output: its rows are the root.
+///   loss      the caller's root loss reads the outputs and writes d_inputs, one per output.
+///   head      `op`, a linear layer, `loss_op`, its cross-entropy, and both backwards, by chunks of rows, so that
+///             the logits are never held. Writes the loss rows and d_inputs[0].
 struct Step {
   Phase phase = Phase::forward;
   Op op;
@@ -61,8 +58,7 @@ struct Pattern {
   const char* name = "";
   Phase phase = Phase::forward;
   std::vector<Kind> chain;
-  bool siblings =
-      false;  // not a chain but any number of steps of chain[0] that read (backward: write) one same tensor
+  bool siblings = false;  // instead: any number of chain[0] that read (backward: write) the same tensor
   bool (*accepts)(const Recording&, std::span<const Step* const>) = nullptr;  // the last word, if set
 };
 
@@ -85,9 +81,8 @@ struct PlanOptions {
   bool fuse_head = true;    // see Phase::head; losses only
   bool save_slope = false;  // activate (without a gate) saves act'(x) in place of x; see Kind::activate
   bool recompute_all = false;
-  std::vector<int> recompute;  // regions (Op::layer) whose tensors are computed again in the backward pass
-  Format format =
-      Format::f32;  // of activations and their gradients; inputs, outputs, losses, side results are f32
+  std::vector<int> recompute;   // regions (Op::layer) whose tensors are computed again in the backward pass
+  Format format = Format::f32;  // of activations and gradients; see Plan::recording.tensors for each
   std::span<const Pattern> patterns;  // tried in order, so the longest first
 };
 
@@ -117,23 +112,22 @@ struct Plan {
   std::vector<Step> steps;
   std::vector<Group> groups;  // cover the steps in order
   std::vector<int> buffer;    // per tensor: the tensor whose memory it shares (itself, if none)
-  std::vector<int> first_use,
-      last_use;            // per buffer: the groups between which it must keep its memory; -1 if it has none
-  std::vector<int> saved;  // tensors written forward and read backward
+  // Per buffer, the first and the last group between which it has its memory; -1 if it has none.
+  std::vector<int> first_use, last_use;
+  std::vector<int> saved;               // tensors written forward and read backward
   std::vector<WeightUse> uses;          // per weight
   std::vector<std::vector<int>> ready;  // per step: weights whose gradient is final after it
 
-  /// Offsets for the row counts of `batch`. No allocation once `layout` has seen the plan. `element_bytes`
-  /// forces the size of an element (8 for a double executor); 0 takes each tensor's format.
+  /// Offsets for the row counts of `batch`. No allocation once `layout` has seen the plan. `element_bytes` is
+  /// that of all elements (8 for an executor in f64); 0: as each tensor's format says.
   void assign(const Batch& batch, Layout& layout, size_t element_bytes = 0) const;
 
-  /// Multiplications and additions of products and attention, as 2 per multiply-add, of all steps, for the
-  /// rows of `batch`.
+  /// Of all products and attentions of the steps, for the rows of `batch`, 2 per multiply and add.
   int64_t flops(const Batch& batch) const;
 };
 
-/// Throws invalid if the options ask for what the recording cannot give (a gradient through a cache, backward
-/// of losses that were not recorded).
+/// Throws invalid if the options ask for what the recording cannot give: a gradient through a cache, or of
+/// losses that were not recorded.
 Plan make_plan(Recording recording, PlanOptions options);
 
 /// One output and the gradient that the root loss writes for it, [rows, cols], f32.

@@ -78,7 +78,8 @@ TEST(Plan, CountsTheBackwardPass) {
   Batch batch = model.batch({4}, plan.recording);
   int64_t attention = 4 * 4 * 4 * kHidden, qkv = 3 * 2 * 4 * kHidden * kHidden;
   int64_t products = forward.flops(batch) - attention;
-  // Twice the products, but no input gradient below the first layer's queries, keys and values; 2.5 times the attention.
+  // Twice the products, but no input gradient below the first layer's queries, keys and values; 2.5 times the
+  // attention.
   EXPECT_EQ(plan.flops(batch), 3 * products - qkv + attention + attention * 5 / 2);
 }
 

@@ -77,7 +77,7 @@ Index Recorder::last(Space tokens, Space sequences) {
       {.name = "last", .of = sequences.id, .into = tokens.id, .source = IndexInfo::Source::last});
 }
 
-Index Recorder::selection(std::string name, Space of) {
+Index Recorder::selection(const std::string& name, Space of) {
   Index index = this->index(name, space(name), of);
   SpaceInfo& chosen = recording_.spaces[index.of.id];
   chosen.source = SpaceInfo::Source::narrowed;
@@ -251,7 +251,7 @@ Tensor Recorder::attend(Tensor query, const Memory& memory, AttendSpec spec) {
   }
   if (spec.from) op.indexes = {spec.from.id, spec.to.id};
   int heads = spec.heads;
-  op.spec = std::move(spec);
+  op.spec = spec;
   return make(std::move(op), space_of(query), cols(query), heads);
 }
 

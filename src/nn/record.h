@@ -31,8 +31,7 @@ struct Tensor {
   explicit operator bool() const { return id >= 0; }
 };
 
-/// What `attend` looks at: key and value rows of this batch, or a slot of the cache that each sequence
-/// brings.
+/// What `attend` looks at: key and value rows of this batch, or a slot of each sequence's cache.
 struct Memory {
   Tensor key, value;  // without a cache
   Tensor token;       // with a cache: orders `attend` after the `remember` of this batch's rows
@@ -57,15 +56,15 @@ enum class Kind : uint8_t {
   rows,
   mean,
   cross_entropy,
-  contrastive,  // recorded losses
-  enter,
-  leave,  // tensor parallel: where a split product's collective stands
+  contrastive,
+  enter,  // tensor parallel: where a tensor enters split products,
+  leave,  // and where their results are summed
 };
 const char* name(Kind kind);
 
 enum class Activation : uint8_t { gelu, gelu_tanh, relu, silu, tanh };
 
-/// Rotates the first 2·n columns of each head, n = frequencies.size(): the pair (j, j + n) by position ·
+/// Rotates the first 2n columns of each head, n = frequencies.size(): columns j and j + n by position ·
 /// frequencies[j] radians (Su et al. 2021, in the half-split layout of GPT-NeoX and Llama).
 struct RotarySpec {
   int head_dim = 0;
@@ -82,12 +81,11 @@ struct AttendSpec {
   Weight* bias = nullptr;  // T5's relative position bias [buckets, heads]
   int max_distance = 128;
   bool bidirectional = true;
-  Index from, to;  // optional: each query row sees keys [from, to) of its sequence
-  bool blind_sees_all =
-      false;           // a row with an empty range sees all keys (mllama in transformers) instead of none
-  double dropout = 0;  // of the weights
-  int heads = 0, kv_heads = 0, first_head = 0,
-      slot = -1;  // filled in by the recorder, from the shapes and the rank
+  Index from, to;               // optional: each query row sees keys [from, to) of its sequence
+  bool blind_sees_all = false;  // a row with an empty range sees all keys, as mllama has it, not none
+  double dropout = 0;           // of the weights
+  // Filled in by the recorder, from shapes, rank and memory.
+  int heads = 0, kv_heads = 0, first_head = 0, slot = -1;
 };
 struct NormSpec {
   NormKind kind = NormKind::layer;
@@ -193,8 +191,7 @@ struct RecorderOptions {
 };
 
 /// The small vocabulary in which families are written. A model function runs once and never sees a number.
-/// Shapes are checked here; a mismatch throws Error{invalid} naming the operation, the weight and both
-/// shapes.
+/// Shapes are checked here; a mismatch throws Error{invalid} naming the operation and both shapes.
 class Recorder {
  public:
   explicit Recorder(RecorderOptions options = {}) : options_(options) {}
@@ -205,8 +202,7 @@ class Recorder {
   Index positions(Space of, int offset = 0);   // each row's position + offset
   Index first(Space tokens, Space sequences);  // each sequence's first row
   Index last(Space tokens, Space sequences);
-  Index selection(std::string name,
-                  Space of);  // a new space: rows of `of` that the caller picks, with their keys
+  Index selection(const std::string& name, Space of);  // a new space: the rows that the caller picks
 
   Tensor input(Space space, int cols, std::string name);
   struct Table {

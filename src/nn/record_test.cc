@@ -63,7 +63,8 @@ TEST_F(RecordTest, HeadsComeFromShapes) {
   EXPECT_DOUBLE_EQ(spec.scale, 1 / std::sqrt(2.0));
 }
 
-// What is trained and what is served draw the same dropout sites, so a recording without dropout counts them too.
+// What is trained and what is served draw the same dropout sites, so a recording without dropout counts them
+// too.
 TEST(Record, SitesAreThoseOfTraining) {
   auto sites = [](bool training) {
     Recorder r({.training = training});

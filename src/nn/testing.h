@@ -1,6 +1,7 @@
 #pragma once
 
-// For tests: random weights, and the check that every plan of a recording gives the same numbers, and the right ones.
+// For tests: random weights, and the check that every plan of a recording gives the same numbers, and the
+// right ones.
 
 #include <gtest/gtest.h>
 
@@ -54,8 +55,8 @@ inline const std::vector<Pattern>& sample_patterns() {
 /// One recording's numbers under all plans.
 class PlanCheck {
  public:
-  /// The batch as it was filled, not derived. Recorded losses are the loss, or, if there are none, a fixed random
-  /// linear function of the outputs.
+  /// The batch as it was filled, not derived. Recorded losses are the loss, or, if there are none, a fixed
+  /// random linear function of the outputs.
   PlanCheck(Recording recording, Batch batch) : recording_(std::move(recording)), batch_(std::move(batch)) {}
 
   void run() {

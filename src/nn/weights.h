@@ -14,23 +14,24 @@ enum class Dtype : uint8_t { f32, f16, bf16 };
 size_t bytes_of(Dtype dtype);
 const char* name(Dtype dtype);  // as safetensors writes it: "F32"
 
-/// Where a checkpoint keeps several weights in one tensor, this one's share: of the tensor's rows (a vector's elements),
-/// in blocks of `block`, every `count`-th block from the `index`-th on. GPT-NeoX's query, key and value lie so.
+/// Where a checkpoint keeps several weights in one tensor, this one's share: of the tensor's rows (a vector's
+/// elements), in blocks of `block`, every `count`-th block from the `index`-th on. GPT-NeoX's query, key and
+/// value lie so.
 struct Share {
   int index = 0, count = 1;
   int64_t block = 0;
 };
 
 /// A parameter: `rows` x `cols` numbers, row-major, under the name that its checkpoint gives it. A product
-/// computes x · Wᵀ, so a linear layer's weight is [out, in]; a bias, a norm's scale or a gate is a vector [1,
-/// n].
+/// computes x · Wᵀ, so a linear layer's weight is [out, in]; a bias, a norm's scale or a gate is a vector,
+/// [1, n].
 ///
-/// The values are either borrowed from somewhere that outlives them (a mapped safetensors file), in any
-/// Dtype, or owned, in f32. An executor packs what it needs into copies of its own; `release()` then lets go
-/// of the values. Gradients and optimizer state belong to whoever trains, by the weight's number in a
-/// Recording, never to the weight.
+/// The values are either borrowed from what outlives them (a mapped safetensors file), in any Dtype, or
+/// owned, in f32. An executor packs what it needs into copies of its own; `release()` then lets go of the
+/// values. Gradients and optimizer state belong to whoever trains, by the weight's number in a Recording,
+/// never to the weight.
 ///
-/// Recordings point at weights: a weight must not move after a model was recorded.
+/// Recordings point at weights: a weight must not move after its model was recorded.
 class Weight {
  public:
   Weight() = default;  // absent, such as the bias of a layer that has none
@@ -47,8 +48,8 @@ class Weight {
   Dtype dtype() const { return dtype_; }
   std::span<const std::byte> bytes() const { return bytes_; }
 
-  /// Takes values that live elsewhere: count() numbers, aligned to their size, valid until the next
-  /// borrow/own/release. Throws invalid naming the weight if the number of bytes is not what the shape asks
+  /// Takes values that live elsewhere: count() numbers, aligned to their size, valid until the next borrow,
+  /// own or release. Throws invalid naming the weight if there are more or fewer bytes than the shape asks
   /// for.
   void borrow(Dtype dtype, std::span<const std::byte> bytes);
   /// The values as owned f32, widened from what was borrowed, zero if there were none. The trainer's master
@@ -98,16 +99,15 @@ struct Norm {
   double eps = 1e-12;
 };
 
-/// The list of a model's weights under their checkpoint names. A struct of weights has
-/// `void fields(Fields f) { f("query", query); ... }`; visiting names each weight and collects it.
+/// The list of a model's weights under their checkpoint names. A struct of weights has `void fields(const
+/// Fields& f) { f("query", query); ... }`; visiting names each weight and collects it.
 class Fields {
  public:
   explicit Fields(std::vector<Weight*>& list, std::string prefix = "")
       : list_(&list), prefix_(std::move(prefix)) {}
 
-  void operator()(const std::string& name, Weight& weight) const;  // the full name, ".weight" included
-  void operator()(const std::string& name,
-                  Linear& linear) const;  // name.weight, name.bias, name.lora_A.weight, ...
+  void operator()(const std::string& name, Weight& weight) const;  // the whole name, ".weight" included
+  void operator()(const std::string& name, Linear& linear) const;  // name.weight, .bias, .lora_A.weight, ...
   void operator()(const std::string& name, Norm& norm) const;
   template <class Part>
   void operator()(const std::string& name, Part& part) const {

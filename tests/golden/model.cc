@@ -1,5 +1,6 @@
-// model FOLDER OUT [--double]: runs the model of FOLDER (config.json, model.safetensors) on FOLDER/batch.safetensors, forward
-// and backward, and writes to OUT what it found: "output", "loss", and "grad/NAME" of every weight that trains.
+// model FOLDER OUT [--double]: runs the model of FOLDER (config.json, model.safetensors) on
+// FOLDER/batch.safetensors, forward and backward, and writes to OUT what it found: "output", "loss", and
+// "grad/NAME" of every weight that trains.
 
 #include <cmath>
 #include <cstdio>
@@ -142,7 +143,8 @@ class Comparison {
     }
   }
 
-  /// A decoder: the loss of each next token, with the fused head; the logits of all tokens from a plan of their own.
+  /// A decoder: the loss of each next token, with the fused head; the logits of all tokens from a plan of
+  /// their own.
   template <class Model, class Config, class Body, class Logits>
   void decoder(const Config& config, Body body, Logits logits) {
     Model model(config);
