@@ -19,13 +19,13 @@ def leftovers(folder):
     return [p for p in (folder / "staging").rglob("*") if p.is_file()] + [p for p in folder.rglob("*.part")]
 
 
-def kill_often(program, folder, kills: int, seed: int) -> str:
+def kill_often(server: Server, kills: int, seed: int) -> str:
     """Throws Lost when a fact is lost. Says how it went."""
     chance = random.Random(seed)
     workers = [kind(i, seed * 100 + i) for i, kind in enumerate(KINDS)]
     inside = 0
     for round in range(kills):
-        server = Server(program, folder).start()
+        server.start()
         for worker in workers:
             worker.connect(server)
         for worker in workers:
@@ -41,24 +41,39 @@ def kill_often(program, folder, kills: int, seed: int) -> str:
         for thread in threads:
             thread.join()
         inside += sum(w.cut_off for w in workers) > cut_before
-    server = Server(program, folder).start()
+    server.start()
     for worker in workers:
         worker.connect(server)
         worker.check(everything=True)
     assert server.stop() == 0
-    assert not leftovers(folder)
+    assert not leftovers(server.folder)
     facts, cut, happened = (sum(getattr(w, what) for w in workers) for what in ("acknowledged", "cut_off", "happened"))
     assert inside >= kills / 2
     return f"{kills} kills, {inside} of them inside a request; {facts} facts acknowledged, none lost; {cut} requests cut off, of which {happened} had happened"
 
 
-def test_no_acknowledged_fact_is_lost(build, tmp_path, capsys):
-    said = kill_often(build / "textmill", tmp_path / "data", KILLS, seed=random.randrange(1 << 30))
+@pytest.fixture
+def start(tmp_path):
+    """start(program): its server, which does not outlive the test."""
+    servers = []
+
+    def make(program):
+        servers.append(Server(program, tmp_path / "data"))
+        return servers[-1]
+
+    yield make
+    for server in servers:
+        if server.process and server.process.poll() is None:
+            server.kill()
+
+
+def test_no_acknowledged_fact_is_lost(build, start, capsys):
+    said = kill_often(start(build / "textmill"), KILLS, seed=random.randrange(1 << 30))
     with capsys.disabled():
         print(f"\n{said}")
 
 
-def test_a_server_that_acknowledges_too_early_is_found_out(build, tmp_path):
+def test_a_server_that_acknowledges_too_early_is_found_out(build, start):
     """The same test over a program that answers before it commits (tests/CMakeLists.txt makes it): it must fail."""
     with pytest.raises(Lost):
-        kill_often(build / "broken" / "textmill", tmp_path / "data", 10, seed=1)
+        kill_often(start(build / "broken" / "textmill"), 10, seed=1)
