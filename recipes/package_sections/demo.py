@@ -12,12 +12,14 @@ import http.client
 import importlib.util
 import json
 import re
+import shutil
 import signal
 import socket
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -79,27 +81,27 @@ def free_port() -> int:
 
 
 class Server:
-    """`textmill serve` as a child that is gone when the block ends."""
+    """`textmill serve` as a child that is gone when the block ends; its log goes to a file."""
 
     def __init__(self, textmill: str, model: Path, log: Path):
-        self.port = free_port()
-        with open(log, "w") as out:
-            self.process = subprocess.Popen([textmill, "serve", str(model), "--listen", f"127.0.0.1:{self.port}"],
-                                            stdout=out, stderr=out)
+        self.port, self.log = free_port(), log
+        self.process = subprocess.Popen([textmill, "serve", str(model), "--listen", f"127.0.0.1:{self.port}", "--log-format", "json"],
+                                        stderr=subprocess.PIPE, text=True)
         self.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
 
     def __enter__(self):
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline and self.process.poll() is None:
-            try:
-                self.connection.request("GET", "/ping")
-                if self.connection.getresponse().read() is not None:
-                    return self
-            except OSError:
-                self.connection.close()
-                time.sleep(0.01)
-        self.__exit__()
-        sys.exit("textmill serve did not answer /ping")
+        lines = []
+        for line in self.process.stderr:
+            lines.append(line)
+            if json.loads(line)["event"] == "serving":
+                self.copier = threading.Thread(target=self.copy, daemon=True)
+                self.copier.start()
+                return self
+        sys.exit("textmill serve ended:\n" + "".join(lines))
+
+    def copy(self):
+        with open(self.log, "w") as out:
+            shutil.copyfileobj(self.process.stderr, out)
 
     def ask(self, text: str):
         self.connection.request("POST", "/invocations", json.dumps({"inputs": text, "parameters": {"top_k": 3}}),
@@ -113,6 +115,7 @@ class Server:
     def __exit__(self, *_):
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(timeout=30)
+        self.copier.join()
 
 
 def weights_folder() -> Path:
