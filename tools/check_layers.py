@@ -14,7 +14,7 @@ BANNED = [
     (re.compile(r"boost/json"), re.compile(r"format/")),
     (re.compile(r"sqlite3\.h"), re.compile(r"store/.*\.cc$")),
     (re.compile(r"toml\+\+"), re.compile(r"format/.*\.cc$")),
-    (re.compile(r"archive(_entry)?\.h$"), re.compile(r"format/archive")),
+    (re.compile(r"^archive(_entry)?\.h$"), re.compile(r"format/archive")),
     (re.compile(r"openssl/"), re.compile(r"(base|http)/.*\.(cc|h)$")),
     (re.compile(r"(immintrin|x86intrin)\.h"), re.compile(r"nn/kernel/|text/|base/")),
 ]

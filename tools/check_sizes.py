@@ -22,7 +22,8 @@ def functions(text: str):
             head = None
         elif not head and indent <= 2 and line.rstrip().endswith("{"):
             match = re.search(r"([\w~]+)\s*\(", line)
-            if match and not re.match(r"\s*(namespace|class|struct|enum|if|for|while|switch|TEST)\b", line):
+            is_head = not re.match(r"\s*(namespace|class|struct|enum|if|for|while|switch|TEST\w*)\b", line)
+            if match and is_head and "__attribute__" not in line and not re.search(r"\[[&=\w, ]*\]|\{.+\{|\($", line):
                 head = (match[1], number, indent)
 
 
