@@ -1,0 +1,134 @@
+#include "api/s3_copy.h"
+
+#include <fmt/format.h>
+
+#include "wire/times.h"
+#include "wire/uri.h"
+
+namespace textmill::api {
+
+namespace s3 {
+
+Source source_of(Exchange& ex) {
+  std::string text = ex.text("CopySource");
+  auto version = text.find("?versionId=");
+  if (version != text.npos) {
+    check_version(text.substr(version + 11));
+    text.resize(version);
+  }
+  std::string path = wire::percent_decode(text, true);
+  if (path.starts_with('/')) path.erase(0, 1);
+  auto slash = path.find('/');
+  if (slash == path.npos || slash + 1 == path.size()) {
+    throw fault(
+        "InvalidArgument",
+        Value::object({{"ArgumentName", "x-amz-copy-source"}, {"ArgumentValue", ex.text("CopySource")}}),
+        "Copy Source must mention the source bucket and key: sourcebucket/sourcekey");
+  }
+  return {path.substr(0, slash), path.substr(slash + 1)};
+}
+
+store::Object find_source(Exchange& ex, store::Connection& c, const Source& source) {
+  auto from = bucket(ex, c, source.bucket, ex.text("ExpectedSourceBucketOwner"));
+  auto found = object(c, from, source.key);
+  Conditions conditions{ex.text("CopySourceIfMatch"), ex.text("CopySourceIfNoneMatch"),
+                        ex.time("CopySourceIfModifiedSince"), ex.time("CopySourceIfUnmodifiedSince")};
+  if (not_modified(conditions, found)) throw fault("PreconditionFailed");
+  return found;
+}
+
+Received copy_range(Exchange& ex, const Content& content, Range range, const Algorithm* algorithm) {
+  store::Blobs::Writer writer(ex.platform.store.blobs());
+  base::Hasher md5(base::HashKind::md5);
+  std::optional<Sum> sum;
+  if (algorithm) sum.emplace(*algorithm);
+  read_content(content, range, [&](std::string_view piece) {
+    writer.write(piece);
+    md5.update(piece);
+    if (sum) sum->update(piece);
+  });
+  Received out{.staged = writer.finish(), .md5 = md5.digest()};
+  if (sum) out.checksum = {algorithm, sum->base64()};
+  return out;
+}
+
+}  // namespace s3
+
+using namespace s3;
+
+namespace {
+
+/// The sum that the copy is to have: the one asked for, else the source's.
+Checksum sum_of_copy(Exchange& ex, const store::Object& from, const Content& content) {
+  Checksum known = unpack_checksum(parse_properties(from.properties));
+  std::string wanted = ex.text("ChecksumAlgorithm");
+  if (wanted.empty() || (known.algorithm && known.algorithm->name == wanted)) return known;
+  const Algorithm* algorithm = find_algorithm(wanted);
+  if (!algorithm) throw fault("InvalidRequest", {}, "Checksum algorithm provided is unsupported.");
+  Sum sum(*algorithm);
+  read_content(content, {0, from.size}, [&](std::string_view piece) { sum.update(piece); });
+  return {algorithm, sum.base64()};
+}
+
+/// What the copy keeps of the source, and what the request says instead.
+Value properties_of_copy(Exchange& ex, const store::Object& from) {
+  Value out = parse_properties(from.properties), mine = properties_of_input(ex);
+  bool replace = ex.text("MetadataDirective", "COPY") == "REPLACE",
+       retag = ex.text("TaggingDirective", "COPY") == "REPLACE";
+  std::erase_if(*out.object(), [&](const format::JsonMember& member) {
+    bool tags = member.name == "Tags", of_parts = member.name == "Parts" || member.name == "UploadId";
+    bool kept = tags ? !retag : !replace && !of_parts && member.name != "Checksum";
+    return !kept || (member.name == "StorageClass" && ex.find("StorageClass"));
+  });
+  for (const auto& [name, value] : *mine.object()) {
+    if (name == "Tags" ? retag : replace || name == "StorageClass") out.set(name, value);
+  }
+  return out;
+}
+
+Value copy_object(Exchange& ex) {
+  refuse_unserved(ex);
+  Source source = source_of(ex);
+  Content content;
+  store::Object from = ex.read([&](store::Connection& c) {
+    auto found = find_source(ex, c, source);
+    content = ex.platform.store.blobs().content(c, found.blob);
+    return found;
+  });
+  store::Object copy{.key = key(ex), .size = from.size, .etag = from.etag};
+  bool changes = ex.text("MetadataDirective") == "REPLACE" || ex.text("TaggingDirective") == "REPLACE" ||
+                 ex.find("StorageClass") || ex.find("WebsiteRedirectLocation") ||
+                 ex.find("ServerSideEncryption");
+  if (source.bucket == ex.text("Bucket") && source.key == copy.key && !changes) {
+    throw fault(
+        "InvalidRequest", {},
+        "This copy request is illegal because it is trying to copy an object to itself without changing the "
+        "object's metadata, storage class, website redirect location or encryption attributes.");
+  }
+  Checksum checksum = sum_of_copy(ex, from, content);
+  Value properties = properties_of_copy(ex, from);
+  if (checksum.algorithm) properties.set("Checksum", pack_checksum(checksum));
+  copy.properties = format::to_text(properties);
+  ex.write([&](store::Connection& c) {
+    auto into = bucket(ex, c);
+    check_write(ex, c, into, copy.key);
+    // The source may have been replaced since: then its row is not the one that was read.
+    copy.blob = find_source(ex, c, source).blob;
+    if (copy.blob != from.blob)
+      throw base::Error(base::Kind::conflict, "The source was replaced while it was being copied");
+    copy.modified = base::wall_now();
+    store::put_object(c, into.id, copy);
+  });
+  Value result =
+      Value::object({{"ETag", in_quotes(copy.etag)}, {"LastModified", wire::to_seconds(copy.modified)}});
+  show_checksum(checksum, result);
+  return Value::object({{"CopyObjectResult", std::move(result)}});
+}
+
+constexpr Operation kOperations[] = {{"CopyObject", Role::write, copy_object}};
+
+}  // namespace
+
+constexpr Family kS3Copy{"s3", kOperations};
+
+}  // namespace textmill::api
