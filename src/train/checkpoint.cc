@@ -1,6 +1,8 @@
 #include "train/checkpoint.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <stdio.h>
 
 #include <algorithm>
 #include <charconv>
@@ -99,8 +101,11 @@ Path FolderWriter::commit() {
   std::string manifest = fmt::format("textmill {}\n", kFormat);
   for (const Path& file : files_in(partial_)) manifest += line_of(file);
   base::write_file_durably(partial_ / kManifest, manifest + sum_line(manifest));
-  fs::remove_all(final_);
-  fs::rename(partial_, final_);
+  // In place of a folder of that name, if there is one: at no moment is there none.
+  if (::renameat2(AT_FDCWD, partial_.c_str(), AT_FDCWD, final_.c_str(), RENAME_EXCHANGE) != 0) {
+    fs::remove_all(final_);
+    fs::rename(partial_, final_);
+  }
   base::sync_folder(root_);
   return final_;
 }
@@ -126,6 +131,8 @@ std::optional<std::string> damage(const Path& folder) {
 }
 
 std::string checkpoint_name(int64_t step) { return fmt::format("{}{:012}", kPrefix, step); }
+
+bool has_checkpoints(const Path& root) { return !list_checkpoints(root).empty(); }
 
 std::optional<Checkpoint> newest_checkpoint(const Path& root) {
   for (const Checkpoint& checkpoint : list_checkpoints(root)) {

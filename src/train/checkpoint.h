@@ -40,6 +40,8 @@ struct Checkpoint {
   int64_t step = 0;
 };
 
+bool has_checkpoints(const base::Path& root);
+
 /// The newest undamaged checkpoint. Each damaged one that is newer is named in the log, with its damage, and removed.
 std::optional<Checkpoint> newest_checkpoint(const base::Path& root);
 

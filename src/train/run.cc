@@ -69,10 +69,9 @@ class Run {
   void finish();
   Json record() const;
 
-  const TrainPaths& paths_;
+  const TrainPaths paths_;
   const TrainOptions& options_;
   std::stop_token stop_;
-  Path checkpoints_;
   base::WallTime started_ = base::wall_now();
   base::SteadyTime start_ = base::steady_now();
   nn::Format format_;
@@ -97,7 +96,6 @@ Run::Run(const TrainPaths& paths, const TrainOptions& options, std::stop_token s
     : paths_(paths),
       options_(options),
       stop_(std::move(stop)),
-      checkpoints_(paths.checkpoints.empty() ? paths.output / "checkpoints" : paths.checkpoints),
       format_(tasks::choose_format({options.format, options.threads})),
       pool_(tasks::choose_threads({options.format, options.threads})),
       base_(paths.model) {}
@@ -124,19 +122,17 @@ Outcome Run::train() {
 /// The newest good checkpoint, if the options ask for it. Fresh runs start in fresh folders.
 std::optional<Path> Run::find_checkpoint() const {
   if (!options_.resume) {
-    for (const Path& taken : {checkpoints_, paths_.output / "model.safetensors"}) {
-      if (!fs::exists(taken) || (fs::is_directory(taken) && fs::is_empty(taken))) continue;
-      throw Error(
-          Kind::exists,
-          taken.string() +
-              " is there from an earlier run: --resume continues it, another --output leaves it alone");
-    }
-    return {};
+    const Path model = paths_.output / "model.safetensors";
+    if (!has_checkpoints(paths_.checkpoints) && !fs::exists(model)) return {};
+    throw Error(
+        Kind::exists,
+        fmt::format("{} holds an earlier run: --resume continues it, another --output leaves it alone",
+                    paths_.output.string()));
   }
-  auto found = newest_checkpoint(checkpoints_);
+  auto found = newest_checkpoint(paths_.checkpoints);
   if (found) return found->path;
   base::log(base::Level::info, "no_checkpoint",
-            {{"folder", checkpoints_.string()}, {"start", "from the beginning"}});
+            {{"folder", paths_.checkpoints.string()}, {"start", "from the beginning"}});
   return {};
 }
 
@@ -288,9 +284,10 @@ std::optional<tasks::Scores> Run::evaluate() {
 
 void Run::checkpoint(bool is_best) {
   Timed timed(seconds_.checkpoint);
-  checkpoint_ = save_checkpoint(checkpoints_, state_, *trainer_, *model_, is_best, checkpoint_);
+  checkpoint_ = save_checkpoint(paths_.checkpoints, state_, *trainer_, *model_, is_best, checkpoint_);
   checkpointed_ = state_.step;
-  prune_checkpoints(checkpoints_, kKeptCheckpoints);
+  base::log(base::Level::info, "checkpoint", {{"step", state_.step}});
+  prune_checkpoints(paths_.checkpoints, kKeptCheckpoints);
 }
 
 Outcome Run::stopped() {
@@ -338,9 +335,12 @@ Json Run::record() const {
 
 Outcome train(const TrainPaths& paths, const TrainOptions& options, std::stop_token stop) {
   check(options);
-  fs::create_directories(paths.output);
-  base::FileLock lock(paths.output / ".lock");
-  return Run(paths, options, std::move(stop)).train();
+  Path checkpoints = paths.checkpoints.empty() ? paths.output / "checkpoints" : paths.checkpoints;
+  fs::create_directories(checkpoints);
+  base::FileLock lock(checkpoints / ".lock");
+  return Run({paths.model, paths.train, paths.validation, paths.output, checkpoints}, options,
+             std::move(stop))
+      .train();
 }
 
 }  // namespace textmill::train

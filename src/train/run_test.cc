@@ -10,6 +10,7 @@
 #include "format/json.h"
 #include "tasks/classifier.h"
 #include "tasks/testing.h"
+#include "train/checkpoint.h"
 #include "train/order.h"
 
 namespace textmill::train {
@@ -80,7 +81,8 @@ TEST_F(RunTest, leaves_a_model_that_answers_and_a_record_of_the_run) {
   std::string card = base::read_file(paths.output / "README.md");
   EXPECT_NE(card.find(run.at("train.sha256").string()), std::string::npos);
   EXPECT_NE(card.find("(kept)"), std::string::npos);
-  EXPECT_EQ(std::distance(fs::directory_iterator(paths.output / "checkpoints"), {}), 2);
+  EXPECT_EQ(std::distance(fs::directory_iterator(paths.output / "checkpoints"), {}), 3)
+      << "two, and the lock";
 }
 
 TEST_F(RunTest, the_checkpoint_before_a_damaged_one_leads_to_the_same_bytes) {
@@ -130,15 +132,15 @@ TEST_F(RunTest, a_stop_before_the_first_step_leaves_nothing) {
   std::stop_source stop;
   stop.request_stop();
   EXPECT_EQ(train(paths, options, stop.get_token()), Outcome::stopped);
-  EXPECT_FALSE(fs::exists(paths.output / "checkpoints"));
+  EXPECT_FALSE(has_checkpoints(paths.output / "checkpoints"));
   options.resume = true;
   EXPECT_EQ(train(paths, options, {}), Outcome::finished) << "without a checkpoint it starts fresh";
 }
 
 TEST_F(RunTest, refuses_a_taken_folder) {
-  fs::create_directories(paths.output);
+  fs::create_directories(paths.output / "checkpoints");
   {
-    base::FileLock other(paths.output / ".lock");
+    base::FileLock other(paths.output / "checkpoints/.lock");
     EXPECT_NE(refusal(options).find(".lock"), std::string::npos);
   }
   options.epochs = 1;

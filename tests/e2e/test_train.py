@@ -1,0 +1,163 @@
+"""`textmill train`, `evaluate`, `predict`, `describe` as their users run them."""
+
+import json
+import os
+import pty
+import re
+import subprocess
+import tarfile
+
+import pytest
+
+from tiny_models import reviews, tiny_bert
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("inputs")
+    return {"model": tiny_bert(folder / "base"), "train": reviews(folder / "train.tsv", 200),
+            "validation": reviews(folder / "validation.tsv", 60, seed=1)}
+
+
+def arguments(inputs, output, **options):
+    options = {"epochs": 3, "batch_size": 8, "learning_rate": 3e-3, **inputs, "output": output, **options}
+    return [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+
+
+@pytest.fixture(scope="module")
+def trained(inputs, build, tmp_path_factory):
+    output = tmp_path_factory.mktemp("trained") / "out"
+    done = subprocess.run([build / "textmill", "train", *arguments(inputs, output)], check=True, stderr=subprocess.PIPE, text=True)
+    return output, done.stderr
+
+
+def test_progress_is_lines_that_a_pattern_can_read(trained):
+    _, log = trained
+    lines = re.findall(r"^epoch=(\d+) step=(\d+)/75 loss=([0-9.]+) samples_per_second=([0-9.]+)$", log, re.M)
+    assert [int(step) for _, step, *_ in lines] == [10, 20, 25, 30, 40, 50, 60, 70, 75]
+    assert float(lines[-1][2]) < float(lines[0][2])
+    assert len(re.findall(r"^epoch=\d validation_accuracy=", log, re.M)) == 3
+    for word in ("fresh_weights", "classifier.weight", "max_length=64", "guessed"):
+        assert word in log
+
+
+def test_a_terminal_gets_a_bar(inputs, build, tmp_path):
+    reader, writer = pty.openpty()
+    run = subprocess.Popen([build / "textmill", "train", *arguments(inputs, tmp_path / "out", epochs=1)], stderr=writer)
+    os.close(writer)
+    output = b""
+    try:
+        while chunk := os.read(reader, 4096):
+            output += chunk
+    except OSError:  # the terminal's other end is closed
+        pass
+    os.close(reader)
+    assert run.wait() == 0
+    assert b"\r" in output and b"epoch 1/1  [" in output and b"samples/s" in output and b"] 25/25" in output
+
+
+def test_run_json_and_the_card(trained, inputs):
+    output, _ = trained
+    run = json.loads((output / "run.json").read_text())
+    assert run["steps"] == 75 and len(run["epochs"]) == 3 and run["labels"] == ["neg", "pos"]
+    assert run["recipe"]["batch_size"] == 8 and run["recipe"]["precision"] in ("bf16", "f32")
+    assert run["train"]["rows"] == 200 and re.fullmatch("[0-9a-f]{64}", run["train"]["sha256"])
+    assert run["samples_per_second"] > 0 and run["seconds"]["total"] > 0
+    card = (output / "README.md").read_text()
+    assert run["train"]["sha256"] in card and run["recipe"]["precision"] in card and "validation" in card
+    best = run["epochs"][run["best_epoch"] - 1]
+    assert f"{best['validation']['accuracy']:.4f}" in card
+    assert len((output / "metrics.jsonl").read_text().splitlines()) == 75
+
+
+def test_evaluate_agrees_with_training(trained, inputs, textmill):
+    output, _ = trained
+    run = json.loads((output / "run.json").read_text())
+    scores = json.loads(textmill("evaluate", output, "--data", inputs["validation"]).stdout)
+    assert scores == run["epochs"][run["best_epoch"] - 1]["validation"]
+    assert scores["count"] == 60 and scores["positive"] == "pos" and sum(map(sum, scores["confusion_matrix"])) == 60
+    assert scores["accuracy"] > 0.9
+    other = json.loads(textmill("evaluate", output, "--data", inputs["validation"], "--positive", "neg").stdout)
+    assert other["positive"] == "neg" and other["accuracy"] == scores["accuracy"]
+
+
+def test_predict(trained, inputs, textmill):
+    output, _ = trained
+    one = json.loads(textmill("predict", output, "the film was great").stdout)
+    assert one["label"] == "pos" and 0.5 < one["score"] <= 1
+    lines = [json.loads(line) for line in textmill("predict", output, "--data", inputs["validation"]).stdout.splitlines()]
+    truth = [line.split("\t")[0] for line in inputs["validation"].read_text().splitlines()[1:]]
+    assert sum(line["label"] == label for line, label in zip(lines, truth)) / len(truth) > 0.9
+    assert len(lines) == 60
+
+
+def test_describe(trained, textmill, inputs, tmp_path):
+    output, _ = trained
+    found = json.loads(textmill("describe", output).stdout)
+    assert found["labels"] == ["neg", "pos"] and found["max_length"] == 64
+    assert found["bytes"]["f32"] == 4 * found["parameters"]
+    with tarfile.open(tmp_path / "model.tar.gz", "w:gz") as archive:
+        archive.add(output, arcname=".", filter=lambda item: None if "checkpoints" in item.name else item)
+    assert json.loads(textmill("describe", tmp_path / "model.tar.gz").stdout) == found
+    assert textmill("describe", inputs["train"].parent, check=False).returncode == 2
+
+
+def test_bytes_do_not_depend_on_threads(inputs, textmill, tmp_path):
+    for threads in (1, 2, 3):
+        textmill("train", *arguments(inputs, tmp_path / str(threads), epochs=1, threads=threads))
+    weights = {(tmp_path / str(threads) / "model.safetensors").read_bytes() for threads in (1, 2, 3)}
+    assert len(weights) == 1
+
+
+def test_training_goes_on_from_a_classifier(trained, inputs, textmill, tmp_path):
+    output, _ = trained
+    done = textmill("train", *arguments({**inputs, "model": output}, tmp_path / "out", epochs=1, learning_rate=1e-5, dropout=0))
+    assert "fresh_weights" not in done.stderr
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["epochs"][0]["loss"] < 0.4, "the head was kept"
+
+
+def test_the_container_role(build, inputs, tmp_path):
+    root = tmp_path / "ml"
+    config = root / "input" / "config"
+    config.mkdir(parents=True)
+    (config / "hyperparameters.json").write_text(json.dumps({"epochs": "2", "batch_size": "8", "learning_rate": "3e-3", "seed": "1"}))
+    for channel in ("model", "train", "validation"):
+        folder = root / "input" / "data" / channel
+        folder.mkdir(parents=True)
+        if channel == "model":
+            with tarfile.open(folder / "model.tar.gz", "w:gz") as archive:
+                archive.add(inputs["model"], arcname=".")
+        else:
+            (folder / "data.tsv").write_bytes(inputs[channel].read_bytes())
+    environment = {**os.environ, "SAGEMAKER_BASE_DIR": str(root)}
+    done = subprocess.run([build / "textmill", "train"], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (root / "model" / "model.safetensors").exists() and list((root / "checkpoints").glob("step-*"))
+    again = subprocess.run([build / "textmill", "train"], env=environment, capture_output=True, text=True)
+    assert again.returncode == 0 and "resumed" in again.stderr, "a job that is started again goes on"
+
+    (config / "hyperparameters.json").write_text(json.dumps({"epochs": "2", "batchsize": "8"}))
+    done = subprocess.run([build / "textmill", "train"], env=environment, capture_output=True, text=True)
+    assert done.returncode not in (0, 143)
+    assert "batchsize" in (root / "output" / "failure").read_text()
+
+
+@pytest.mark.parametrize("change,message", [
+    ({"model": "nowhere"}, "nowhere: no such model folder"),
+    ({"train": "nowhere.tsv"}, "nowhere.tsv"),
+    ({"max_length": 65}, "has only 64 positions"),
+    ({"epochs": 0}, "--epochs: '0' is not a whole number of at least 1"),
+    ({"label": "colour"}, "colour"),
+    ({"text_pair": "text"}, "text"),
+])
+def test_what_is_wrong_is_said(change, message, inputs, textmill, tmp_path):
+    done = textmill("train", *arguments({**inputs, **change}, tmp_path / "out"), check=False)
+    assert done.returncode == 2 and message in done.stderr, done.stderr
+    assert not (tmp_path / "out" / "model.safetensors").exists()
+
+
+def test_a_label_that_training_did_not_have(inputs, textmill, tmp_path):
+    (tmp_path / "other.tsv").write_text("label\ttext\nneg\ta film\nposs\tgreat\n")
+    done = textmill("train", *arguments({**inputs, "validation": tmp_path / "other.tsv"}, tmp_path / "out"), check=False)
+    assert done.returncode == 2 and f"{tmp_path / 'other.tsv'}:3: label 'poss'" in done.stderr and "did you mean pos?" in done.stderr
+

@@ -1,0 +1,176 @@
+"""Killed anywhere, a run resumes to the same bytes."""
+
+import hashlib
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+
+import pytest
+
+from tiny_models import reviews, tiny_bert
+
+ROUNDS = 25 if os.environ.get("TEXTMILL_SOAK") else 4
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("inputs")
+    return {"model": tiny_bert(folder / "base"), "train": reviews(folder / "train.tsv", 300),
+            "validation": reviews(folder / "validation.tsv", 60, seed=1)}
+
+
+@pytest.fixture
+def command(build, inputs):
+    """The command line of a run: 2 epochs of 75 steps; dropout, accumulation, evaluation and clipping are on."""
+
+    def make(output, *more, every=5, threads=2):
+        paths = [f"--{name}={path}" for name, path in inputs.items()]
+        return [build / "textmill", "train", *paths, f"--output={output}", "--epochs=2", "--batch-size=2",
+                "--gradient-accumulation=2", "--learning-rate=1e-3", "--seed=3", f"--checkpoint-every={every}",
+                f"--threads={threads}", *more]
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def unbroken(build, inputs, tmp_path_factory):
+    """What a run leaves that nobody disturbs, on one thread, with few checkpoints."""
+    output = tmp_path_factory.mktemp("unbroken") / "out"
+    paths = [f"--{name}={path}" for name, path in inputs.items()]
+    subprocess.run([build / "textmill", "train", *paths, f"--output={output}", "--epochs=2", "--batch-size=2",
+                    "--gradient-accumulation=2", "--learning-rate=1e-3", "--seed=3", "--threads=1"], check=True)
+    return results(output)
+
+
+def results(output):
+    """All that must not depend on interruptions: weights, history, scores, order of ids."""
+    run = json.loads((output / "run.json").read_text())
+    return {"weights": hashlib.sha256((output / "model.safetensors").read_bytes()).hexdigest(),
+            "history": (output / "metrics.jsonl").read_text(), "epochs": run["epochs"], "best": run["best_epoch"],
+            "config": (output / "config.json").read_text()}
+
+
+def interrupt(command, number, wanted):
+    """Starts the run and sends the signal as soon as a line of its log is `wanted`. The exit status, the log."""
+    run = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    log = ""
+    for line in run.stderr:
+        log += line
+        if wanted(line):
+            run.send_signal(number)
+            break
+    log += run.stderr.read()
+    return run.wait(timeout=60), log
+
+
+def resumed_at(log):
+    found = re.search(r"resumed .*step=(\d+)", log)
+    return int(found[1]) if found else 0
+
+
+def finish(command):
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+def nth(pattern, count):
+    """Says yes to the line that is the count-th with this pattern."""
+    seen = iter(range(1, 10**6))
+    return lambda line: re.search(pattern, line) is not None and next(seen) == count
+
+
+def test_kill_9_again_and_again(tmp_path, command, unbroken):
+    """Nearly all the time goes into writing checkpoints (one per step), so most kills fall into the middle of one."""
+    rng = random.Random(5)
+    before = 0
+    for attempt in range(ROUNDS):
+        line = nth(" checkpoint ", rng.randint(1, 120 // ROUNDS))
+        status, log = interrupt(command(tmp_path / "out", "--resume", every=1, threads=attempt % 3 + 1), signal.SIGKILL, line)
+        assert status == -signal.SIGKILL, f"the kill came before the end\n{log}"
+        if attempt:
+            assert resumed_at(log) >= max(1, before), f"it resumed from what was there\n{log}"
+        before = max(before, resumed_at(log))
+    log = finish(command(tmp_path / "out", "--resume", threads=3))
+    assert resumed_at(log) > 0
+    assert results(tmp_path / "out") == unbroken
+    left = sorted(path.name for path in (tmp_path / "out" / "checkpoints").iterdir())
+    assert left == [".lock", "step-000000000145", "step-000000000150"]
+
+
+@pytest.mark.parametrize("number,status", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_stopped_by_a_signal(number, status, tmp_path, command, unbroken):
+    # No checkpoint is due before the epoch's end (step 75): what is resumed was written because of the signal.
+    for steps in (1, 3):
+        found, log = interrupt(command(tmp_path / "out", "--resume", every=0), number, nth("step=", steps))
+        assert found == status, log
+        at = int(re.search(r"stopped step=(\d+)", log)[1])
+        assert 0 < at < 150 and at % 75, log
+    log = finish(command(tmp_path / "out", "--resume", every=0, threads=1))
+    assert resumed_at(log) == at
+    assert results(tmp_path / "out") == unbroken
+
+
+@pytest.mark.parametrize("victim", ["weights.safetensors", "moments.safetensors", "state.json", "manifest", None])
+def test_the_checkpoint_before_a_damaged_one_is_used(victim, tmp_path, command, unbroken):
+    interrupt(command(tmp_path / "out"), signal.SIGKILL, nth(" checkpoint ", 4))
+    older, newest = sorted((tmp_path / "out" / "checkpoints").glob("step-*"))[-2:]
+    if victim:
+        content = bytearray((newest / victim).read_bytes())
+        content[len(content) // 2] ^= 1
+        (newest / victim).write_bytes(content)
+    else:
+        (newest / "best.safetensors").unlink(missing_ok=True)
+        (newest / "metrics.jsonl").unlink()
+    log = finish(command(tmp_path / "out", "--resume"))
+    assert f"checkpoint_damaged checkpoint={newest}" in log
+    assert resumed_at(log) == int(older.name[5:])
+    assert results(tmp_path / "out") == unbroken
+
+
+def test_without_a_checkpoint_it_starts_fresh_and_says_so(tmp_path, command, unbroken):
+    log = finish(command(tmp_path / "out", "--resume"))
+    assert "no_checkpoint" in log and resumed_at(log) == 0
+    assert results(tmp_path / "out") == unbroken
+
+
+def test_a_newer_format_is_refused(tmp_path, command):
+    interrupt(command(tmp_path / "out"), signal.SIGKILL, nth(" checkpoint ", 1))
+    newest = max((tmp_path / "out" / "checkpoints").glob("step-*"))
+    table = crc32c_table()
+    text = (newest / "manifest").read_text().splitlines(keepends=True)
+    body = "textmill 9\n" + "".join(text[1:-1])
+    (newest / "manifest").write_text(body + f"{crc32c(body.encode(), table):08x} manifest\n")
+    done = subprocess.run(command(tmp_path / "out", "--resume"), stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2 and "written by a newer textmill (format 9" in done.stderr
+
+
+def crc32c_table():
+    table = []
+    for value in range(256):
+        for _ in range(8):
+            value = value >> 1 ^ 0x82F63B78 * (value & 1)
+        table.append(value)
+    return table
+
+
+def crc32c(data, table):
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc = crc >> 8 ^ table[(crc ^ byte) & 0xFF]
+    return crc ^ 0xFFFFFFFF
+
+
+def test_a_second_run_on_the_same_folder_is_refused(tmp_path, command):
+    first = subprocess.Popen(command(tmp_path / "out"), stderr=subprocess.PIPE, text=True)
+    try:
+        next(line for line in first.stderr if "step=" in line)
+        second = subprocess.run(command(tmp_path / "out", "--resume"), stderr=subprocess.PIPE, text=True)
+        assert second.returncode == 2 and str(tmp_path / "out") in second.stderr
+        assert first.poll() is None
+    finally:
+        first.kill()
+        first.wait()
