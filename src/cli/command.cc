@@ -55,12 +55,12 @@ const std::vector<Command>& commands() {
   return all;
 }
 
-const Command& find_command(std::string_view name) {
+const Command& find_command(std::string_view name, std::string_view said) {
   const std::vector<Command>& all = commands();
   if (auto found = std::ranges::find(all, name, &Command::name); found != all.end()) return *found;
   std::vector<std::string_view> names{"completion", "help"};
   for (const Command& command : all) names.push_back(command.name);
-  throw Error(Kind::invalid, fmt::format("{}: no such command{}", name, base::did_you_mean(name, names)));
+  throw Error(Kind::invalid, fmt::format("{}: no such command{}", said, base::did_you_mean(name, names)));
 }
 
 std::span<const Option> common_options() {

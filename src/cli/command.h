@@ -59,8 +59,8 @@ struct Command {
 
 /// All commands, in the order of --help.
 const std::vector<Command>& commands();
-/// Throws invalid naming the nearest.
-const Command& find_command(std::string_view name);
+/// Throws invalid: `said` (as the user wrote it), and the nearest name.
+const Command& find_command(std::string_view name, std::string_view said);
 
 /// What every command takes.
 std::span<const Option> common_options();

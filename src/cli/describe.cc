@@ -17,7 +17,7 @@ int describe(const Values& values) {
 
 Command describe_command() {
   return {"describe",
-          "parameters, bytes, FLOPs and memory of a model, as JSON; exit status 2: not a model of ours",
+          "parameters, bytes, FLOPs and memory of a model, as JSON (exit 2: not one of ours)",
           {{"MODEL", "a Hugging Face folder, or a model.tar.gz of one"}},
           {},
           describe};

@@ -179,10 +179,9 @@ std::string help(const Command& command) {
   }
   return fmt::format(
       "textmill {}: {}\n\n{} [options]\n{}{}\noptions:\n{}\nof every command:\n{}\n"
-      "A value comes from the flag, else from the environment (--max-length: TEXTMILL_MAX_LENGTH), else "
-      "from\n"
-      "textmill.toml (max_length = 128, for one command below [{}]), else it is the default in parentheses.\n"
-      "Inputs and outputs come from flags only.\n",
+      "A value comes from the flag, else from the environment (--max-length: TEXTMILL_MAX_LENGTH), else\n"
+      "from textmill.toml (max_length = 128; for one command below [{}]), else it is the default in\n"
+      "parentheses. Inputs and outputs come from flags only.\n",
       command.name, command.summary, usage, rows.empty() ? "" : "\n", columns(rows),
       options_text(command.options), options_text(common_options()), command.name);
 }

@@ -47,9 +47,9 @@ int run(Arguments arguments) {
   if (first == "--version") return print("textmill " + base::version() + "\n"), 0;
   bool asks_help = first == "--help" || first == "help";
   if (asks_help && arguments.size() < 2) return print(help()), 0;
-  if (asks_help) return print(help(find_command(arguments[1]))), 0;
+  if (asks_help) return print(help(find_command(arguments[1], arguments[1]))), 0;
   if (first == "completion") return print(completion(arguments.size() > 1 ? arguments[1] : "")), 0;
-  const Command& command = find_command(first);
+  const Command& command = find_command(first, first);
   if (arguments.size() == 1 && command.container_role) return command.container_role();
   Values values = gather(command, arguments.subspan(1));
   if (values.on("help")) return print(help(command)), 0;

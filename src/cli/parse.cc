@@ -21,8 +21,8 @@ std::vector<Option> options_of(const Command& command) {
 }
 
 /// Throws invalid: `said` (as the user wrote it), with the nearest name.
-const Option& find_option(const std::vector<Option>& options, std::string_view name, std::string_view said,
-                          std::string_view prefix) {
+Option find_option(const std::vector<Option>& options, std::string_view name, std::string_view said,
+                   std::string_view prefix) {
   if (auto found = std::ranges::find(options, name, &Option::name); found != options.end()) return *found;
   std::vector<std::string_view> names;
   for (const Option& option : options) names.push_back(option.name);
@@ -76,7 +76,7 @@ Values parse_arguments(const Command& command, std::span<const std::string_view>
       std::string_view said = argument.substr(0, equals), name = said;
       name.remove_prefix(std::min(name.find_first_not_of('-'), name.size()));
       if (!said.starts_with("--")) throw Error(Kind::invalid, fmt::format("{}: options begin with --", said));
-      const Option& option = find_option(options, name, said, "--");
+      Option option = find_option(options, name, said, "--");
       if (values.has(name)) throw Error(Kind::invalid, fmt::format("{}: given twice", said));
       std::string_view text = "true";
       if (equals != std::string_view::npos)
@@ -108,9 +108,9 @@ void add_configuration(const Command& command, Values& values, const base::Path&
     Given given{value.text, fmt::format("{}: {}", value.where, said)};
     size_t dot = said.find('.');
     if (dot != std::string::npos) {
-      const Command& of = find_command(std::string_view(said).substr(0, dot));
+      const Command& of = find_command(std::string_view(said).substr(0, dot), given.where);
       std::string name = with(std::string_view(said).substr(dot + 1), '_', '-');
-      const Option& option = find_option(options_of(of), name, given.where, "");
+      Option option = find_option(options_of(of), name, given.where, "");
       refuse_flag_only(option, given);
       if (of.name == command.name) own[name] = given;
     } else {
@@ -132,7 +132,7 @@ void add_configuration(const Command& command, Values& values, const base::Path&
 void add_hyperparameter(const Command& command, Values& values, std::string_view name,
                         std::string_view text) {
   std::string said = fmt::format("hyperparameter {}", name);
-  const Option& option = find_option(command.options, with(name, '_', '-'), said, "");
+  Option option = find_option(command.options, with(name, '_', '-'), said, "");
   values.set(option.name, {std::string(text), said});
 }
 

@@ -46,8 +46,8 @@ int tokenize(const Values& values) {
     tokenizer.encode(values.text("TEXT"), {}, options, encoding);
     append_line(out.line(), tokenizer, encoding);
   } else {
-    data::DatasetReader reader(values.text("data"), {values.text("text"), values.text("text-pair"), ""},
-                               false);
+    data::DatasetReader reader(values.text("data"), columns(values), false);
+    base::log(base::Level::info, "data", {{"schema", reader.schema().describe()}});
     for (data::Example example; reader.next(example);) {
       tokenizer.encode(example.text, example.text_pair, options, encoding);
       append_line(out.line(), tokenizer, encoding);
