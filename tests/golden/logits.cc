@@ -19,7 +19,8 @@ tasks::PackedItem item(const tasks::Classifier& classifier, const format::JsonVi
   };
   if (auto text = line.find("text")) {
     auto pair = line.find("text_pair");
-    return classifier.encode(text->string(), pair ? std::optional<std::string_view>(pair->string()) : std::nullopt);
+    return classifier.encode(text->string(),
+                             pair ? std::optional<std::string_view>(pair->string()) : std::nullopt);
   }
   auto ids = numbers("input_ids"), mask = numbers("attention_mask"), types = numbers("token_type_ids");
   return classifier.unpad({ids, mask, types});
@@ -27,7 +28,8 @@ tasks::PackedItem item(const tasks::Classifier& classifier, const format::JsonVi
 
 int run(int argc, char** argv) {
   bool bf16 = argc > 2 && std::string(argv[2]) == "bf16";
-  tasks::Classifier classifier(argv[1], {{.format = bf16 ? nn::Format::bf16 : nn::Format::f32, .threads = 2}});
+  tasks::Classifier classifier(argv[1],
+                               {{.format = bf16 ? nn::Format::bf16 : nn::Format::f32, .threads = 2}});
   std::vector<tasks::PackedItem> items;
   for (std::string line; std::getline(std::cin, line);) {
     format::Json json = format::parse_json(line, "stdin");
