@@ -42,10 +42,16 @@ bool Values::on(std::string_view name) const {
   return given && (given->text == "true" || given->text == "1");
 }
 
-void Values::exclude(std::string_view a, std::string_view b) const {
-  const Given *first = find(a), *second = find(b);
-  if (first && second)
-    throw Error(Kind::invalid, fmt::format("{} and {} exclude each other", first->where, second->where));
+void Values::require(std::string_view option) const {
+  if (!has(option)) throw Error(Kind::invalid, fmt::format("--{} is missing", option));
+}
+
+void Values::require_one_of(std::string_view positional, std::string_view option) const {
+  if (has(positional) && has(option))
+    throw Error(Kind::invalid,
+                fmt::format("{} '{}' and --{} exclude each other", positional, text(positional), option));
+  if (!has(positional) && !has(option))
+    throw Error(Kind::invalid, fmt::format("{} or --{} is missing", positional, option));
 }
 
 const std::vector<Command>& commands() {

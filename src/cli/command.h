@@ -41,8 +41,9 @@ class Values {
   std::optional<int64_t> integer(std::string_view name, int64_t min, int64_t max = INT64_MAX) const;
   bool on(std::string_view name) const;  // a switch
 
-  /// Throws invalid if both were given.
-  void exclude(std::string_view a, std::string_view b) const;
+  /// Throw invalid: naming what is missing; naming both if both were given.
+  void require(std::string_view option) const;
+  void require_one_of(std::string_view positional, std::string_view option) const;
 
  private:
   std::map<std::string, Given, std::less<>> given_;  // by option or positional

@@ -7,7 +7,7 @@ std::vector<Option> with_engine_options(std::vector<Option> options) {
       {"precision", "bf16|f32", "of products and activations (bf16 where the CPU has its dot product)"},
       {"threads", "N", "threads of the engine (all that this process may use)"},
       {"max-length", "N", "tokens of a sequence; more are cut off (what the model's files say)"}};
-  options.insert(options.begin(), std::begin(engine), std::end(engine));
+  options.insert(options.end(), std::begin(engine), std::end(engine));
   return options;
 }
 

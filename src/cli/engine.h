@@ -10,7 +10,7 @@ namespace textmill::cli {
 
 // What evaluate, predict and serve take about how a model is run.
 
-/// --precision, --threads, --max-length, and then `options`.
+/// `options`, and --precision, --threads, --max-length.
 std::vector<Option> with_engine_options(std::vector<Option> options);
 
 tasks::EngineOptions engine_options(const Values& values);

@@ -1,8 +1,10 @@
 #include <fmt/format.h>
 
-#include <cstdio>
+#include <iterator>
+#include <optional>
 
-#include "base/error.h"
+#include "base/log.h"
+#include "cli/columns.h"
 #include "cli/commands.h"
 #include "cli/output.h"
 #include "data/dataset.h"
@@ -34,16 +36,16 @@ void append_line(std::string& out, const text::Tokenizer& tokenizer, const text:
 }
 
 int tokenize(const Values& values) {
-  values.exclude("TEXT", "data");
-  if (!values.has("TEXT") && !values.has("data"))
-    throw base::Error(base::Kind::invalid, "nothing to tokenize: TEXT or --data is missing");
+  values.require_one_of("TEXT", "data");
   text::EncodeOptions options{.add_special_tokens = !values.on("no-special-tokens")};
   if (auto length = values.integer("max-length", 1)) options.max_length = static_cast<size_t>(*length);
   text::Tokenizer tokenizer = text::Tokenizer::load(values.text("MODEL"));
   text::Encoding encoding;
   Output out;
   if (values.has("TEXT")) {
-    tokenizer.encode(values.text("TEXT"), {}, options, encoding);
+    std::optional<std::string> pair;
+    if (values.has("PAIR")) pair = values.text("PAIR");
+    tokenizer.encode(values.text("TEXT"), pair, options, encoding);
     append_line(out.line(), tokenizer, encoding);
   } else {
     data::DatasetReader reader(values.text("data"), columns(values), false);
@@ -62,14 +64,15 @@ int tokenize(const Values& values) {
 Command tokenize_command() {
   return {
       "tokenize",
-      "ids, tokens and offsets of texts, as JSON lines",
+      "ids, tokens and offsets (in code points) of texts, as JSON lines",
       {{"MODEL", "a folder with tokenizer.json or vocab.txt"},
-       {"TEXT", "what to tokenize, or --data", false}},
-      {{"data", "FILE", "TSV, CSV, JSON lines or fastText lines, plain or compressed; or a folder", true},
-       {"text", "COLUMN", "column of the text, by name or number (guessed)"},
-       {"text-pair", "COLUMN", "column of the second text, for pairs"},
-       {"max-length", "N", "tokens of a sequence, special ones included; more are cut off (all are kept)"},
-       {"no-special-tokens", "", "without those around a text, such as [CLS]"}},
+       {"TEXT", "what to tokenize, or --data", false},
+       {"PAIR", "the second text of a pair", false}},
+      with_column_options({data_option(),
+                           {"max-length", "N",
+                            "tokens of a sequence, special ones included; more are cut off (all are kept)"},
+                           {"no-special-tokens", "", "without those around a text, such as [CLS]"}},
+                          false),
       tokenize};
 }
 

@@ -18,8 +18,7 @@ int train(const train::TrainPaths& paths, const train::TrainOptions& options) {
 }
 
 int train_from_shell(const Values& values) {
-  for (std::string_view name : {"model", "train", "output"})
-    if (!values.has(name)) throw base::Error(base::Kind::invalid, "--" + std::string(name) + " is missing");
+  for (std::string_view name : {"model", "train", "output"}) values.require(name);
   train::TrainOptions options;
   for (const train::OptionRow& row : train::option_rows())
     if (const Given* given = values.find(row.name)) row.set(options, {given->where, given->text});
