@@ -101,8 +101,9 @@ LogBatch::LogBatch(std::vector<LogEvent> events)
 }
 
 void LogBatch::append_to(Connection& connection, int64_t stream) const {
-  auto before = connection.integer("SELECT events FROM log_streams WHERE id = ?", stream);
-  TEXTMILL_CHECK(before);
+  auto before =
+      connection.integer("SELECT events FROM log_streams WHERE id = ? AND log_group IS NOT NULL", stream);
+  if (!before) throw base::Error(base::Kind::not_found, "The specified log stream does not exist.");
   connection.execute(
       "INSERT INTO log_blocks (stream, first, last, sequence, bytes, data) VALUES (?, ?, ?, ?, ?, ?)", stream,
       first_, last_, *before, bytes_, Bytes{block_});

@@ -54,6 +54,7 @@ class LogBatch {
  public:
   /// `events` in the order of their times, not empty; their sequences are counted here.
   explicit LogBatch(std::vector<LogEvent> events);
+  /// Throws not_found when the stream is gone.
   void append_to(Connection& connection, int64_t stream) const;
 
  private:
