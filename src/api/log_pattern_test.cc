@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <span>
+
 #include "base/error.h"
 
 namespace textmill::api {
@@ -12,7 +14,7 @@ struct Case {
   bool matches;
 };
 
-void check(std::initializer_list<Case> cases) {
+void check(std::span<const Case> cases) {
   for (const auto& [pattern, message, matches] : cases) {
     LogPattern parsed(pattern);
     EXPECT_EQ(parsed.matches(message), matches) << pattern << " over " << message;
@@ -21,7 +23,7 @@ void check(std::initializer_list<Case> cases) {
 }
 
 TEST(LogPattern, Terms) {
-  check({
+  constexpr Case kCases[] = {
       {"", "anything", true},
       {"ERROR", "an ERROR here", true},
       {"ERROR", "an error here", false},
@@ -45,7 +47,8 @@ TEST(LogPattern, Terms) {
       {"%[45]\\d\\d%", "status 203", false},
       {"status %^[a-z]% -%9$%", "status 1", true},
       {"status %^[a-z]% -%9$%", "status 9", false},
-  });
+  };
+  check(kCases);
 }
 
 TEST(LogPattern, Json) {
@@ -85,9 +88,9 @@ TEST(LogPattern, Json) {
   };
   for (const auto& [pattern, matches] : cases)
     EXPECT_EQ(LogPattern(pattern).matches(kMessage), matches) << pattern;
-  check({{"{ $.a = 1 }", "no JSON", false},
-         {"{ $.a = 1 }", "{\"a\": 1", false},
-         {"{ $[0] = 1 }", " [1]", true}});
+  constexpr Case kOthers[] = {
+      {"{ $.a = 1 }", "no JSON", false}, {"{ $.a = 1 }", "{\"a\": 1", false}, {"{ $[0] = 1 }", " [1]", true}};
+  check(kOthers);
 }
 
 TEST(LogPattern, Columns) {
