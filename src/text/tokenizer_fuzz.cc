@@ -52,7 +52,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static const text::Tokenizer fixed = text::Tokenizer::from_json(kFile);
   std::string_view input(reinterpret_cast<const char*>(data), size);
   try {
-    encode(input.starts_with('{') ? text::Tokenizer::from_json(input) : fixed, input);
+    if (input.starts_with('{'))
+      encode(text::Tokenizer::from_json(input), input);
+    else
+      encode(fixed, input);
   } catch (const base::Error& error) {
     if (error.kind() == base::Kind::internal) std::abort();
   }
