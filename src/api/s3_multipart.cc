@@ -15,7 +15,7 @@ using namespace s3;
 
 namespace {
 
-constexpr int64_t kMostParts = 10'000, kPage = 1000;
+constexpr int64_t kMostParts = 10'000;
 constexpr uint64_t kSmallestPart = 5 << 20;
 
 std::string hex_of(std::string_view raw) {
