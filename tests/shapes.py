@@ -20,9 +20,15 @@ def _check(http_response, parsed, model, **_):
     if protocol in ("json", "rest-json"):
         if body:
             _json(json.loads(body), shape, model.name)
-    elif body:
+    elif body and _is_document(shape):
         _document(ElementTree.fromstring(body), shape, protocol, model)
     _required(parsed, shape, model.name)
+
+
+def _is_document(shape):
+    """Not a payload of bytes or text, which is sent as it is."""
+    payload = shape.serialization.get("payload")
+    return not payload or shape.members[payload].type_name not in ("blob", "string")
 
 
 def _json(value, shape, where):

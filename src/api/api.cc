@@ -19,6 +19,7 @@ constexpr uint64_t kLargestBody =
     (uint64_t{5} << 30) + (64 << 20);       // an object of S3, with the framing of its chunks
 constexpr uint64_t kVerifyFirst = 1 << 20;  // bodies from here on
 constexpr std::string_view kOwn = "/_textmill/";
+constexpr int kNotServed = 501;  // the client's wish, not our failure
 
 std::string hex_of(std::string_view raw) {
   return base::hex({reinterpret_cast<const uint8_t*>(raw.data()), raw.size()});
@@ -132,7 +133,7 @@ Response Api::answer(Request& request) {
     return serve(request, call);
   } catch (const base::Error& error) {
     wire::Fault fault = wire::fault_of(error, call.service);
-    if (fault.status() >= 500)
+    if (fault.status() >= 500 && fault.status() != kNotServed)
       base::log(base::Level::error, "request_failed", {{"operation", request.note}, {"error", error.what()}});
     return wire::encode_fault(call, fault, request.path(), request.id);
   }

@@ -207,6 +207,10 @@ TEST(Server, SaysContinueWhenTheBodyIsWelcome) {
   wire.send("POST /echo HTTP/1.1\r\nHost: t\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n");
   EXPECT_EQ(wire.until("\r\n\r\n"), "HTTP/1.1 100 Continue\r\n\r\n");
   EXPECT_EQ(wire.ask("ok").body, "POST /echo ok");
+  // Nothing is to come, but the word is still awaited.
+  wire.send("POST /echo HTTP/1.1\r\nHost: t\r\nContent-Length: 0\r\nExpect: 100-continue\r\n\r\n");
+  EXPECT_EQ(wire.until("\r\n\r\n"), "HTTP/1.1 100 Continue\r\n\r\n");
+  EXPECT_EQ(wire.answer().body, "POST /echo ");
   // Here the body is there already, and nobody waits for the word.
   auto answer = wire.ask(post("/echo", "now", "Expect: 100-continue\r\n"));
   EXPECT_EQ(answer.body, "POST /echo now");

@@ -112,11 +112,18 @@ Session::Step Session::decide(Accepted& accepted) {
   auto decided = service_.dispatch(request_);
   if (auto* response = std::get_if<Response>(&decided)) {
     response_ = std::move(*response);
-    keep_alive_ = keep_alive_ && parser_->done();  // a body that is not wanted ends the connection
+    // A body that is not wanted ends the connection.
+    keep_alive_ = keep_alive_ && parser_->done() && !expects_continue();
     return Step::answer;
   }
   accepted = std::get<Accepted>(std::move(decided));
   return Step::go_on;
+}
+
+// Also where there is no body to send: botocore, once it has seen a final answer in its place, takes the next request's
+// answer on the same connection for that one's.
+bool Session::expects_continue() const {
+  return request_.version >= 11 && same_name(request_.headers.get("Expect"), "100-continue");
 }
 
 awaitable<Session::Step> Session::receive_body(const Accepted& accepted) {
@@ -124,14 +131,13 @@ awaitable<Session::Step> Session::receive_body(const Accepted& accepted) {
   if (auto length = parser_->content_length(); length && *length > limit)
     co_return refuse(413, {base::Kind::limit, "the body has " + std::to_string(*length) +
                                                   " bytes, the limit is " + std::to_string(limit)});
-  if (parser_->done() && accepted.body.digests.empty()) co_return Step::go_on;
-
-  spool_.emplace(accepted.body, service_.options.spool, service_.body_memory);
-  if (same_name(request_.headers.get("Expect"), "100-continue") && connection_.input.size() == 0 &&
-      !parser_->done()) {
+  if (expects_continue() && connection_.input.size() == 0) {
     bool written = co_await connection_.write(kContinue);
     if (!written) co_return Step::gone;
   }
+  if (parser_->done() && accepted.body.digests.empty()) co_return Step::go_on;
+
+  spool_.emplace(accepted.body, service_.options.spool, service_.body_memory);
   Step step = co_await spool(limit);
   Step stored = co_await settle();
   received_ = spool_->size();

@@ -26,6 +26,7 @@ class Session {
   void begin();
   awaitable<Step> receive_head();
   Step decide(Accepted& accepted);
+  bool expects_continue() const;
   awaitable<Step> receive_body(const Accepted& accepted);
   awaitable<Step> spool(uint64_t limit);
   awaitable<Step> store_block();
