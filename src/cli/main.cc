@@ -12,6 +12,7 @@
 #include "cli/help.h"
 #include "cli/output.h"
 #include "cli/parse.h"
+#include "fleet/runner.h"
 
 namespace textmill::cli {
 namespace {
@@ -49,6 +50,8 @@ int run(Arguments arguments) {
   if (asks_help && arguments.size() < 2) return print(help()), 0;
   if (asks_help) return print(help(find_command(arguments[1], arguments[1]))), 0;
   if (first == "completion") return print(completion(arguments.size() > 1 ? arguments[1] : "")), 0;
+  // The process that looks after one attempt of a job: the server starts it, nobody else.
+  if (first == "runner" && arguments.size() == 2) return fleet::run_attempt(arguments[1]);
   const Command& command = find_command(first, first);
   if (arguments.size() == 1 && command.container_role) return command.container_role();
   Values values = gather(command, arguments.subspan(1));

@@ -151,24 +151,28 @@ TrainingInput read_training_input(const Layout& layout) {
   return input;
 }
 
-void write_training_input(const Layout& layout, const TrainingInput& input, const TrainingOutput& output) {
+void write_configuration(const Layout& layout, const TrainingInput& input) {
   Json hyperparameters = Json::Object();
   for (const auto* group : {&input.hyperparameters, &input.tool_hyperparameters}) {
     for (const auto& [name, value] : *group) hyperparameters.set(name, value);
   }
   Json channels = Json::Object();
-  std::filesystem::create_directories(layout.channel(""));
   for (const auto& [name, channel] : input.channels) {
-    Json entry = Json::object({{"TrainingInputMode", "File"},
-                               {"S3DistributionType", "FullyReplicated"},
-                               {"RecordWrapperType", "None"}});
+    Json entry = Json::object({{"TrainingInputMode", channel.input_mode},
+                               {"S3DistributionType", channel.distribution},
+                               {"RecordWrapperType", channel.record_wrapper}});
     if (!channel.content_type.empty()) entry.set("ContentType", channel.content_type);
     channels.set(name, entry);
-    link_channel(layout.channel(name), channel.path);
   }
   write_config(layout.hyperparameters(), hyperparameters);
   write_config(layout.input_data_config(), channels);
   write_config(layout.resource_config(), resource_config(input.resources));
+}
+
+void write_training_input(const Layout& layout, const TrainingInput& input, const TrainingOutput& output) {
+  std::filesystem::create_directories(layout.channel(""));
+  for (const auto& [name, channel] : input.channels) link_channel(layout.channel(name), channel.path);
+  write_configuration(layout, input);
   std::filesystem::create_directories(layout.output_data().parent_path());
   make_output(layout.model(), output.model);
   make_output(layout.checkpoints(), output.checkpoints);

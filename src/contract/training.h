@@ -12,6 +12,7 @@ namespace textmill::contract {
 struct Channel {
   base::Path path;           // a file, or a folder
   std::string content_type;  // as the job's description says; may be empty
+  std::string input_mode = "File", distribution = "FullyReplicated", record_wrapper = "None";
 };
 
 /// The machines of a job. By default one.
@@ -40,6 +41,9 @@ struct TrainingInput {
 /// A channel that holds one file is that file. Paths are real ones (links followed), so that errors name what the user
 /// knows. Throws invalid naming the file and the member; files that are not there stand for their defaults.
 TrainingInput read_training_input(const Layout& layout);
+
+/// The files of configuration alone: hyperparameters, channels, resources.
+void write_configuration(const Layout& layout, const TrainingInput& input);
 
 /// Where a job's output goes; empty: into the layout.
 struct TrainingOutput {

@@ -1,0 +1,28 @@
+#pragma once
+
+#include <string>
+
+#include "base/files.h"
+#include "fleet/task.h"
+
+namespace textmill::fleet {
+
+/// Takes an attempt for this process and those that inherit the descriptor; as long as one has it open, the attempt is
+/// alive. Throws in_use.
+base::Descriptor lock_attempt(const AttemptFolder& folder);
+/// Whether something of the attempt still runs.
+bool is_alive(const AttemptFolder& folder);
+/// Whether a runner ever began it.
+bool was_begun(const AttemptFolder& folder);
+
+/// Starts a runner, which outlives this process; returns when it holds the lock and its journal is there. Throws
+/// unavailable with the runner's own words when it does not come to that.
+void start_runner(const AttemptFolder& folder);
+
+/// The program is to end: SIGTERM, then, after the task's grace, SIGKILL. Holds for an attempt that has not begun, too.
+void ask_to_stop(const AttemptFolder& folder);
+
+/// Removes the folder of an attempt that is not alive, and what it left in the kernel.
+void remove_attempt(const AttemptFolder& folder);
+
+}  // namespace textmill::fleet

@@ -1,0 +1,209 @@
+#include "fleet/instance.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
+
+#include "base/error.h"
+
+namespace textmill::fleet {
+
+namespace {
+
+constexpr char kTerminate = 'T';
+
+struct Pipe {
+  base::Descriptor in, out;
+};
+
+Pipe make_pipe() {
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) != 0) throw base::system_error("pipe", errno);
+  return {base::Descriptor(ends[0]), base::Descriptor(ends[1])};
+}
+
+/// The ends that the first process of an instance has.
+struct Ends {
+  int line, news, output;
+};
+
+void tell(int news, char what, const std::string& text) {
+  std::string line = what + text;
+  std::ranges::replace(line, '\n', ' ');
+  line.resize(std::min<size_t>(line.size(), 2000));
+  line += '\n';
+  [[maybe_unused]] ssize_t told = ::write(news, line.data(), line.size());  // else nobody listens any more
+}
+
+void close_all_but(std::vector<int> kept) {
+  std::ranges::sort(kept);
+  unsigned from = 3;
+  for (int fd : kept) {
+    if (fd < 3) continue;
+    if (static_cast<unsigned>(fd) > from) ::close_range(from, static_cast<unsigned>(fd) - 1, 0);
+    from = static_cast<unsigned>(fd) + 1;
+  }
+  ::close_range(from, ~0U, 0);
+}
+
+[[noreturn]] void become(const Program& program, const std::vector<base::Descriptor>& groups,
+                         const Ends& ends, Walls walls) {
+  try {
+    ::setsid();
+    join(groups);
+    apply(program.groups, program.limits);
+    if (walls == Walls::namespaces) drop_privileges();
+    base::Descriptor null = base::open_file("/dev/null", O_RDONLY);
+    ::dup2(null.get(), 0);
+    ::dup2(ends.output, 1);
+    ::dup2(ends.output, 2);
+    if (::chdir(program.folder.c_str()) != 0) throw base::system_error(program.folder.string(), errno);
+    ::clearenv();
+    for (const auto& [name, value] : program.environment) ::setenv(name.c_str(), value.c_str(), 1);
+    std::vector<char*> arguments;
+    for (const auto& argument : program.command) arguments.push_back(const_cast<char*>(argument.c_str()));
+    arguments.push_back(nullptr);
+    for (int signal = 1; signal < NSIG; ++signal) std::signal(signal, SIG_DFL);
+    sigset_t none;
+    sigemptyset(&none);
+    ::sigprocmask(SIG_SETMASK, &none, nullptr);
+    ::execvp(arguments[0], arguments.data());
+    throw base::system_error("cannot start " + program.command[0], errno);
+  } catch (const std::exception& error) { tell(ends.news, 'X', error.what()); }
+  ::_exit(127);
+}
+
+/// Kills what still runs below this process until nothing does. In its own namespace that is everything; without one,
+/// what lost its parent has become our child.
+void end_all(Walls walls) {
+  while (true) {
+    if (walls == Walls::namespaces) {
+      ::kill(-1, SIGKILL);
+    } else {
+      std::string children;
+      std::string file = fmt::format("/proc/self/task/{}/children", ::getpid());
+      children = base::read_file(file, 1 << 20);
+      for (const char* at = children.c_str(); *at;) {
+        char* end = nullptr;
+        auto pid = static_cast<pid_t>(std::strtol(at, &end, 10));
+        if (end == at) break;
+        ::kill(pid, SIGKILL);
+        at = end;
+      }
+    }
+    while (::waitpid(-1, nullptr, 0) < 0)
+      if (errno == ECHILD) return;
+  }
+}
+
+/// Waits for the program's end, for orders, for the end of the runner.
+[[noreturn]] void watch(pid_t program, const Ends& ends, int signals, Walls walls) {
+  std::optional<int> status;
+  while (!status) {
+    pollfd fds[] = {{ends.line, POLLIN, 0}, {signals, POLLIN, 0}};
+    if (::poll(fds, 2, -1) < 0) continue;
+    char order = 0;
+    if (fds[0].revents && ::read(ends.line, &order, 1) <= 0) break;
+    if (order == kTerminate) ::kill(program, SIGTERM);
+    signalfd_siginfo info;
+    if (fds[1].revents) [[maybe_unused]]
+      ssize_t got = ::read(signals, &info, sizeof info);
+    int code = 0;
+    for (pid_t pid; (pid = ::waitpid(-1, &code, WNOHANG)) > 0;)
+      if (pid == program) status = WIFEXITED(code) ? WEXITSTATUS(code) : 128 + WTERMSIG(code);
+  }
+  end_all(walls);
+  if (status) tell(ends.news, 'S', std::to_string(*status));
+  ::_exit(0);
+}
+
+/// The first process of an instance. Everything it has open, but what is named, is closed; so the runner's end of the
+/// line is the only one.
+[[noreturn]] void be_first(const Program& program, std::vector<base::Descriptor> groups, const Ends& ends,
+                           Walls walls, uid_t user, gid_t group) {
+  try {
+    std::vector<int> kept{ends.line, ends.news, ends.output, program.lock};
+    for (const auto& door : groups) kept.push_back(door.get());
+    close_all_but(kept);
+    ::prctl(PR_SET_NAME, "textmill-init");
+    sigset_t all;
+    sigfillset(&all);
+    ::sigprocmask(SIG_SETMASK, &all, nullptr);
+    sigset_t child;
+    sigemptyset(&child);
+    sigaddset(&child, SIGCHLD);
+    base::Descriptor signals(::signalfd(-1, &child, SFD_CLOEXEC));
+    if (!signals) throw base::system_error("signalfd", errno);
+    if (walls == Walls::namespaces)
+      enter(program.view, user, group);
+    else if (::prctl(PR_SET_CHILD_SUBREAPER, 1) != 0)
+      throw base::system_error("subreaper", errno);
+    pid_t pid = ::fork();
+    if (pid < 0) throw base::system_error("fork", errno);
+    if (pid == 0) become(program, groups, ends, walls);
+    groups.clear();
+    ::close(ends.output);
+    tell(ends.news, 'G', "");
+    watch(pid, ends, signals.get(), walls);
+  } catch (const std::exception& error) { tell(ends.news, 'E', error.what()); }
+  ::_exit(1);
+}
+
+}  // namespace
+
+Instance::Instance(const Program& program, Walls walls) {
+  Pipe line = make_pipe(), news = make_pipe(), output = make_pipe();
+  auto groups = doors(program.groups);  // from out here: a mount that is written to cannot become read-only
+  ::fcntl(output.in.get(), F_SETFL, O_NONBLOCK);
+  uid_t user = ::geteuid();
+  gid_t group = ::getegid();
+  int flags = walls == Walls::namespaces ? clone_flags(program.view) : 0;
+  auto pid = static_cast<pid_t>(
+      ::syscall(SYS_clone, static_cast<unsigned long>(flags | SIGCHLD), nullptr, nullptr, nullptr, nullptr));
+  if (pid == 0)
+    be_first(program, std::move(groups), {line.in.get(), news.out.get(), output.out.get()}, walls, user,
+             group);
+  if (pid < 0) refused_ = base::system_error("namespaces", errno).what();
+  pid_ = pid;
+  line_ = std::move(line.out);
+  news_ = std::move(news.in);
+  output_ = std::move(output.in);
+}
+
+Instance::~Instance() {
+  line_.close();
+  if (pid_ > 0) ::waitpid(pid_, nullptr, 0);
+}
+
+bool Instance::hear() {
+  char piece[4096];
+  ssize_t count = ::read(news_.get(), piece, sizeof piece);
+  if (count < 0 && errno == EINTR) return true;
+  if (count > 0) told_.append(piece, static_cast<size_t>(count));
+  for (size_t end; (end = told_.find('\n')) != told_.npos; told_.erase(0, end + 1)) {
+    std::string text = told_.substr(1, end - 1);
+    if (told_[0] == 'G') started_ = true;
+    if (told_[0] == 'E') refused_ = text;
+    if (told_[0] == 'X') not_started_ = text;
+    if (told_[0] == 'S') status_ = std::stoi(text);
+  }
+  return count > 0;
+}
+
+void Instance::terminate() {
+  // An instance that is gone does not read any more: SIGPIPE is ignored here, and its end comes as news.
+  [[maybe_unused]] ssize_t told = ::write(line_.get(), &kTerminate, 1);
+}
+
+}  // namespace textmill::fleet

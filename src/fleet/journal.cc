@@ -1,0 +1,98 @@
+#include "fleet/journal.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "base/error.h"
+#include "base/time.h"
+
+namespace textmill::fleet {
+
+using format::Json;
+
+namespace {
+
+constexpr int64_t kFormat = 1;
+constexpr size_t kBuffer = 256 << 10;
+
+Event event_of(std::string_view line, const base::Path& file) {
+  Event event{.body = format::parse_json(line, file.string())};
+  format::JsonView view(event.body, file.string());
+  event.number = view.at("n").integer(0);
+  event.time = view.at("t").integer(0);
+  event.what = view.at("e").string();
+  if (event.what == "begin" && view.at("format").integer(1) > kFormat)
+    throw base::Error(base::Kind::conflict, file.string() + ": written by a newer version");
+  return event;
+}
+
+}  // namespace
+
+std::string Event::text(std::string_view member) const {
+  const Json* value = body.find(member);
+  return value && value->string() ? *value->string() : "";
+}
+
+int64_t Event::integer(std::string_view member) const {
+  const Json* value = body.find(member);
+  return value && value->integer() ? *value->integer() : 0;
+}
+
+JournalWriter::JournalWriter(const base::Path& file)
+    : path_(file), file_(base::open_file(file, O_WRONLY | O_CREAT | O_EXCL | O_APPEND, 0600)) {}
+
+void JournalWriter::begin() {
+  add("begin", {{"format", kFormat}, {"pid", ::getpid()}});
+  flush();
+}
+
+void JournalWriter::add(std::string_view what, std::initializer_list<format::JsonMember> members) {
+  auto now = std::chrono::duration_cast<std::chrono::milliseconds>(base::wall_now().time_since_epoch());
+  Json line = Json::object({{"n", next_++}, {"t", now.count()}, {"e", what}});
+  for (const auto& member : members) line.set(member.name, member.value);
+  buffer_ += format::to_text(line);
+  buffer_ += '\n';
+  if (buffer_.size() >= kBuffer) flush();
+}
+
+void JournalWriter::flush() {
+  for (size_t done = 0; done < buffer_.size();) {
+    ssize_t count = ::write(file_.get(), buffer_.data() + done, buffer_.size() - done);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) throw base::system_error(path_.string(), errno);
+    done += static_cast<size_t>(count);
+  }
+  buffer_.clear();
+}
+
+void JournalWriter::sync() {
+  flush();
+  if (::fdatasync(file_.get()) != 0) throw base::system_error(path_.string(), errno);
+}
+
+std::vector<Event> read_journal(const base::Path& file, JournalPlace& place, size_t limit) {
+  std::vector<Event> events;
+  base::Descriptor in(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!in && errno == ENOENT) return events;
+  if (!in) throw base::system_error(file.string(), errno);
+  std::string bytes(limit, '\0');
+  ssize_t count = ::pread(in.get(), bytes.data(), bytes.size(), place.offset);
+  if (count < 0) throw base::system_error(file.string(), errno);
+  bytes.resize(static_cast<size_t>(count));
+  size_t at = 0;
+  for (size_t end; (end = bytes.find('\n', at)) != bytes.npos; at = end + 1) {
+    Event event = event_of(std::string_view(bytes).substr(at, end - at), file);
+    if (event.number != place.next)
+      throw base::Error(base::Kind::internal, fmt::format("{}: event {} where {} was expected", file.string(),
+                                                          event.number, place.next));
+    ++place.next;
+    events.push_back(std::move(event));
+  }
+  place.offset += static_cast<int64_t>(at);
+  return events;
+}
+
+}  // namespace textmill::fleet

@@ -1,0 +1,371 @@
+#include "fleet/runner.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/inotify.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <deque>
+#include <optional>
+
+#include "base/error.h"
+#include "base/time.h"
+#include "base/utf8.h"
+#include "contract/layout.h"
+#include "fleet/attempt.h"
+#include "fleet/instance.h"
+#include "fleet/journal.h"
+#include "fleet/keep.h"
+#include "fleet/layout.h"
+#include "fleet/limits.h"
+#include "fleet/output.h"
+#include "fleet/task.h"
+
+namespace textmill::fleet {
+
+using base::Path;
+
+namespace {
+
+constexpr uint64_t kMostOutput = 64 << 20;  // bytes of lines that are kept, of each host
+constexpr int kMostMetrics = 100'000;       // values that are kept, of each host
+constexpr auto kLook = std::chrono::milliseconds(2000);
+constexpr uint64_t kLeastFree =
+    256 << 20;  // bytes of disk: below it the program is ended before all others suffer
+
+/// A running instance and what is known of it.
+struct Running {
+  std::string host;
+  std::string group;  // of the kernel
+  LimitGroups groups;
+  Lines lines;
+  std::optional<Instance> instance;
+  bool output_open = true, news_open = true;
+  uint64_t taken = 0, dropped = 0;
+  std::string last;  // line
+  int metrics = 0;
+  bool over() const { return !output_open && !news_open; }
+};
+
+struct End {
+  std::string outcome;  // completed, failed, stopped, timeout
+  int status = 0;
+  std::string text, by;  // program, user, platform
+};
+
+class Runner {
+ public:
+  Runner(AttemptFolder folder, Task task, JournalWriter& journal, int lock)
+      : folder_(std::move(folder)),
+        task_(std::move(task)),
+        journal_(journal),
+        metrics_(task_.metrics),
+        lock_(lock) {}
+
+  void run() {
+    End end;
+    try {
+      watch_for_stop();
+      journal_.add("phase", {{"phase", "Downloading"}});
+      journal_.flush();
+      lay_out();
+      start_all(Walls::namespaces);
+      follow();
+      end = judge();
+    } catch (const base::Error& error) {
+      bool ours = error.kind() == base::Kind::internal;
+      end = {"failed", 0, error.what(), ours ? "platform" : "user"};
+    }
+    hosts_.clear();
+    finish(end);
+  }
+
+ private:
+  void log(const std::string& host, std::string_view text) {
+    journal_.add("log", {{"host", host}, {"text", text.empty() ? " " : text}});
+  }
+
+  void watch_for_stop() {
+    inotify_ = base::Descriptor(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
+    if (!inotify_ || ::inotify_add_watch(inotify_.get(), folder_.path.c_str(), IN_CREATE | IN_MOVED_TO) < 0)
+      throw base::system_error("inotify", errno);
+    timer_ = base::Descriptor(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+    if (!timer_) throw base::system_error("timerfd", errno);
+  }
+
+  void lay_out() {
+    for (const auto& host : task_.hosts) {
+      for (const auto& note : task_.notes) log(host, note);
+      lay_out_host(folder_, task_, host);
+    }
+    if (task_.checkpoints.empty()) return;
+    checkpoints_.emplace(folder_.root(task_.hosts[0]) / in_root(task_.checkpoints));
+    keeper(task_.hosts[0]);
+  }
+
+  Keeper& keeper(const std::string& host) {
+    auto found = keepers_.find(host);
+    if (found == keepers_.end())
+      found = keepers_.emplace(host, Keeper(folder_.root(host), folder_.kept())).first;
+    return found->second;
+  }
+
+  void start_all(Walls walls) {
+    hosts_.clear();
+    for (const auto& host : task_.hosts) {
+      Running& running = hosts_.emplace_back();
+      running.host = host;
+      running.group = fmt::format("{}-{}", folder_.path.filename().string(), host);
+      running.groups = make_groups(running.group, task_.limits);
+      if (walls == Walls::none)
+        log(host, fmt::format(
+                      "This system lets us make no namespaces ({}): the program runs beside all others, with "
+                      "SAGEMAKER_BASE_DIR={}.",
+                      refused_, folder_.root(host).string()));
+      if (walls == Walls::none) copy_inputs(folder_, task_, host);
+      log(host, running.groups.said);
+      running.instance.emplace(program_of(folder_, task_, host, running.groups, lock_, walls), walls);
+    }
+    walls_ = walls;
+    started_ = base::steady_now();
+  }
+
+  bool all_over() const { return std::ranges::all_of(hosts_, &Running::over); }
+
+  /// Until the last instance is gone.
+  void follow() {
+    while (!all_over()) {
+      tick();
+      journal_.flush();
+      std::vector<pollfd> fds{{inotify_.get(), POLLIN, 0}, {timer_.get(), POLLIN, 0}};
+      for (const Running& running : hosts_) {
+        fds.push_back({running.output_open ? running.instance->output() : -1, POLLIN, 0});
+        fds.push_back({running.news_open ? running.instance->news() : -1, POLLIN, 0});
+      }
+      note_time();
+      if (::poll(fds.data(), fds.size(), -1) < 0 && errno != EINTR) throw base::system_error("poll", errno);
+      char events[4096];
+      while (::read(inotify_.get(), events, sizeof events) > 0) {}
+      for (size_t i = 0; i < hosts_.size(); ++i) {
+        if (fds[2 + 2 * i].revents) read_output(hosts_[i]);
+        if (fds[3 + 2 * i].revents) hosts_[i].news_open = hosts_[i].instance->hear();
+      }
+      if (walls_ == Walls::namespaces && all_over() && !hosts_[0].instance->refused().empty()) {
+        refused_ = hosts_[0].instance->refused();
+        start_all(Walls::none);
+      }
+    }
+  }
+
+  /// Sets the timer to the next moment at which something is due.
+  void note_time() {
+    auto next = base::steady_now() + std::chrono::hours(24);
+    for (const auto& moment : {due_look_, due_kill_})
+      if (moment) next = std::min(next, *moment);
+    if (task_.most.count() > 0) next = std::min(next, started_ + task_.most);
+    auto left = std::max(next - base::steady_now(), std::chrono::steady_clock::duration(1));
+    auto seconds = std::chrono::duration_cast<std::chrono::seconds>(left);
+    itimerspec spec{};
+    spec.it_value.tv_sec = seconds.count();
+    spec.it_value.tv_nsec = (left - seconds).count();
+    ::timerfd_settime(timer_.get(), 0, &spec, nullptr);
+  }
+
+  void tick() {
+    auto now = base::steady_now();
+    if (!announced_ && std::ranges::all_of(hosts_, [](const Running& r) { return r.instance->started(); })) {
+      announced_ = true;
+      journal_.add("phase", {{"phase", "Training"}});
+    }
+    if (due_kill_ && now >= *due_kill_) {
+      for (Running& running : hosts_) running.instance->kill();
+      due_kill_.reset();
+    }
+    if (!stopping_ && std::filesystem::exists(folder_.stop())) ask_to_end("stopped");
+    if (!stopping_ && task_.most.count() > 0 && now >= started_ + task_.most) ask_to_end("timeout");
+    if (!due_look_ || now >= *due_look_) {
+      if (due_look_) look_around();
+      due_look_ = now + kLook;
+    }
+    // One host that failed ends the others.
+    for (Running& running : hosts_)
+      if (!stopping_ && running.over() && running.instance->status().value_or(-1) != 0 && !all_over()) {
+        culprit_ = &running;
+        ask_to_end("failed");
+      }
+  }
+
+  void ask_to_end(const std::string& why) {
+    stopping_ = why;
+    due_kill_ = base::steady_now() + task_.grace;
+    for (Running& running : hosts_)
+      if (running.news_open) running.instance->terminate();
+  }
+
+  /// What changes without an event: the disk, and checkpoints.
+  void look_around() {
+    std::error_code error;
+    auto space = std::filesystem::space(folder_.path, error);
+    if (!error && space.available < kLeastFree && !stopping_) {
+      full_ = true;
+      ask_to_end("failed");
+      due_kill_ = base::steady_now();
+    }
+    sync_checkpoints(false);
+  }
+
+  void sync_checkpoints(bool all) {
+    if (!checkpoints_) return;
+    for (const auto& change : checkpoints_->look(all)) {
+      if (change.gone) {
+        journal_.add("gone", {{"of", "checkpoint"}, {"name", change.name}});
+        continue;
+      }
+      try {
+        add_kept("checkpoint", change.name,
+                 keeper(task_.hosts[0]).keep(in_root(task_.checkpoints) / change.name));
+      } catch (const base::Error& error) {  // removed meanwhile, or behind a link
+        log(task_.hosts[0], fmt::format("The checkpoint {} was not kept: {}", change.name, error.what()));
+      }
+    }
+  }
+
+  void read_output(Running& running) {
+    char piece[65536];
+    ssize_t count = ::read(running.instance->output(), piece, sizeof piece);
+    if (count < 0 && (errno == EAGAIN || errno == EINTR)) return;
+    auto take = [&](std::string_view line) { take_line(running, line); };
+    if (count > 0) return running.lines.feed({piece, static_cast<size_t>(count)}, take);
+    running.lines.finish(take);
+    running.output_open = false;
+    if (running.dropped > 0)
+      log(running.host,
+          fmt::format("{} bytes of output beyond {} MiB were not kept.", running.dropped, kMostOutput >> 20));
+  }
+
+  void take_line(Running& running, std::string_view line) {
+    // Control characters take six bytes in the journal.
+    size_t size = line.size() + 5 * static_cast<size_t>(
+                                        std::ranges::count_if(line, [](char c) { return 0 <= c && c < 32; }));
+    if (running.taken + size <= kMostOutput) {
+      running.taken += size + 1;
+      log(running.host, line);
+      if (!line.empty()) running.last = line;
+    } else {
+      running.dropped += line.size() + 1;
+    }
+    metrics_.find(line, [&](const std::string& name, double value) {
+      if (running.metrics++ < kMostMetrics) journal_.add("metric", {{"name", name}, {"value", value}});
+    });
+  }
+
+  /// How it ended, when all are gone.
+  End judge() {
+    for (const Running& running : hosts_) {
+      if (!running.instance->not_started().empty())
+        return {"failed", 0, running.instance->not_started(), "user"};
+      if (!running.instance->refused().empty()) return {"failed", 0, running.instance->refused(), "platform"};
+    }
+    if (full_) return {"failed", 1, "the disk is full: less than 256 MiB were left", "program"};
+    const Running* worst = culprit_;
+    for (const Running& running : hosts_)
+      if (running.instance->status().value_or(137) != 0 && !worst) worst = &running;
+    if (stopping_ && *stopping_ != "failed")
+      return {*stopping_, worst ? worst->instance->status().value_or(137) : 0, "", ""};
+    if (!worst) return {"completed", 0, "", ""};
+    return {"failed", worst->instance->status().value_or(137), why(*worst), "program"};
+  }
+
+  std::string why(const Running& running) {
+    std::string failure = base::replace_invalid_utf8(keeper(running.host).read("output/failure", 4096));
+    if (!failure.empty()) return failure;
+    if (ran_out_of_memory(running.groups))
+      return fmt::format("the program was killed, as it needed more than {} MiB of memory",
+                         task_.limits.memory >> 20);
+    return running.last;
+  }
+
+  void add_kept(std::string_view of, const std::string& name, const KeptFile& kept) {
+    journal_.add("kept", {{"of", of},
+                          {"name", name},
+                          {"size", kept.size},
+                          {"sha256", kept.sha256},
+                          {"md5", kept.md5},
+                          {"file", kept.file}});
+  }
+
+  void keep_folder(std::string_view of, const Path& relative, const std::string& archive) {
+    const std::string& host = task_.hosts[0];
+    if (task_.pack == Task::Pack::archives) {
+      add_kept(of, archive, keeper(host).pack(relative));
+    } else {
+      for (const auto& [name, kept] : keeper(host).keep_all(relative)) add_kept(of, name, kept);
+    }
+  }
+
+  /// Keeps what is to be kept, and ends the journal.
+  void finish(End end) {
+    for (const auto& host : task_.hosts)
+      remove_groups(fmt::format("{}-{}", folder_.path.filename().string(), host));
+    try {
+      sync_checkpoints(true);
+      if (task_.pack != Task::Pack::nothing) {
+        journal_.add("phase", {{"phase", "Uploading"}});
+        journal_.flush();
+        merge_hosts(folder_, task_);
+        if (end.outcome != "failed") keep_folder("model", "model", "model.tar.gz");
+        const Path data = folder_.root(task_.hosts[0]) / "output/data";
+        if (std::filesystem::is_directory(data) && !std::filesystem::is_empty(data))
+          keep_folder("output", "output/data", "output.tar.gz");
+      }
+    } catch (const base::Error& error) {
+      if (end.outcome != "failed") end = {"failed", end.status, error.what(), "program"};
+    }
+    journal_.add("end",
+                 {{"outcome", end.outcome}, {"status", end.status}, {"text", end.text}, {"by", end.by}});
+    journal_.sync();
+  }
+
+  AttemptFolder folder_;
+  const Task task_;
+  JournalWriter& journal_;
+  const Metrics metrics_;
+  const int lock_;
+  base::Descriptor inotify_, timer_;
+  std::deque<Running> hosts_;  // they do not move
+  std::map<std::string, Keeper> keepers_;
+  std::optional<Checkpoints> checkpoints_;
+  Walls walls_ = Walls::namespaces;
+  std::string refused_;
+  base::SteadyTime started_;
+  std::optional<base::SteadyTime> due_look_, due_kill_;
+  std::optional<std::string> stopping_;
+  const Running* culprit_ = nullptr;
+  bool full_ = false, announced_ = false;
+};
+
+}  // namespace
+
+int run_attempt(const Path& path) {
+  ::close_range(3, ~0U, 0);  // nothing of the server's outlives it here
+  AttemptFolder folder{std::filesystem::canonical(path)};
+  Task task = read_task(folder.task());
+  base::Descriptor lock = lock_attempt(folder);
+  JournalWriter journal(folder.journal());
+  pid_t pid = ::fork();
+  if (pid < 0) throw base::system_error("fork", errno);
+  if (pid > 0) return 0;
+  ::setsid();
+  std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGHUP, SIG_IGN);
+  journal.begin();
+  Runner(folder, std::move(task), journal, lock.get()).run();
+  return 0;
+}
+
+}  // namespace textmill::fleet

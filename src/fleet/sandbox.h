@@ -1,0 +1,39 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <string>
+#include <vector>
+
+#include "base/files.h"
+
+namespace textmill::fleet {
+
+/// Folders that appear as one: `lower` is never written to.
+struct Overlay {
+  base::Path lower, upper, work, merged;
+};
+
+/// What a program sees of the machine. All paths are the machine's.
+struct View {
+  std::string host;               // its host name
+  base::Path root, tmp;           // become /opt/ml and /tmp; both are its own
+  base::Path names;               // becomes /etc/hosts
+  std::vector<Overlay> overlays;  // within root
+  std::vector<base::Path> hidden,
+      visible;  // empty there; there nevertheless, and read-only as all that is not its own
+  bool own_network = false;
+};
+
+/// The flags of clone(2) for a process that calls enter().
+int clone_flags(const View& view);
+
+/// Called in a process made with clone_flags(): from here on it sees only what the view says, and whatever it starts
+/// cannot change that. The rest of the machine is read-only; /proc shows its own processes, /dev only what needs no
+/// hardware. `user` and `group` are those outside. Throws what the system refuses.
+void enter(const View& view, uid_t user, gid_t group);
+
+/// Gives up, for this process and all that it starts, what would undo enter(). To be called before exec.
+void drop_privileges();
+
+}  // namespace textmill::fleet
