@@ -59,7 +59,8 @@ class Server:
         """A boto3 client; every answer is held against botocore's output shapes."""
         access_key, secret = key or (self.access_key, self.secret)
         config = Config(retries={"max_attempts": 0, "mode": "standard"}, read_timeout=30).merge(kwargs.pop("config", None) or Config())
-        client = boto3.client(service, endpoint_url=self.url, region_name="us-east-1", aws_access_key_id=access_key,
+        session = kwargs.pop("session", None) or boto3.Session()
+        client = session.client(service, endpoint_url=self.url, region_name="us-east-1", aws_access_key_id=access_key,
                               aws_secret_access_key=secret, aws_session_token=token, config=config, **kwargs)
         if check:
             shapes.watch(client)

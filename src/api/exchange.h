@@ -85,7 +85,7 @@ struct Family {
 /// All of them; nothing registers itself.
 std::span<const Family* const> families();
 
-extern const Family kSts, kIam, kModels, kSagemakerTags, kLogs, kLogEvents;
+extern const Family kSts, kIam, kModels, kSagemakerTags, kLogs, kLogEvents, kCloudwatch, kMetricData;
 extern const Family kS3Buckets, kS3Settings, kS3Objects, kS3Listing, kS3Copy, kS3Multipart, kS3Uploads;
 
 }  // namespace textmill::api

@@ -113,11 +113,14 @@ std::pair<double, double> Distribution::between(double low_share, double high_sh
   return {count, sum};
 }
 
-double Distribution::known_within(double low, double high) const {
-  double total = 0;
+std::pair<double, double> Distribution::within(double low, double high) const {
+  double count = 0, sum = 0;
   for (const Known& k : known_)
-    if (k.value > low && k.value <= high) total += k.weight;
-  return total;
+    if (k.value > low && k.value <= high) {
+      count += k.weight;
+      sum += k.weight * k.value;
+    }
+  return {count, sum};
 }
 
 }  // namespace textmill::store

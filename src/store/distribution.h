@@ -34,8 +34,8 @@ class Distribution {
   std::optional<double> percentile(double share) const;
   /// Count and sum of the known values between two shares: trimmed means.
   std::pair<double, double> between(double low_share, double high_share) const;
-  /// How many of the known values are in (low, high].
-  double known_within(double low, double high) const;
+  /// Count and sum of the known values in (low, high].
+  std::pair<double, double> within(double low, double high) const;
   double known() const;
 
   std::string encode_values() const;

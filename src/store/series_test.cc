@@ -75,7 +75,7 @@ TEST(Distribution, TrimsAndRanks) {
   Distribution d;
   for (double v : {1.0, 2.0, 3.0, 4.0}) d.merge(Distribution::of(v));
   EXPECT_EQ(d.between(0.25, 0.75), std::pair(2.0, 5.0));
-  EXPECT_EQ(d.known_within(1, 3), 2);
+  EXPECT_EQ(d.within(1, 3), std::pair(2.0, 5.0));
 }
 
 TEST_F(SeriesTest, AreFoundByAllTheyHave) {

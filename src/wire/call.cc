@@ -96,7 +96,7 @@ Call find_call(const http::Request& head, std::string_view signing_name) {
   if (auto smithy = head.headers.find("smithy-protocol")) {
     return {.service = service_signed_as(signing_name, false),
             .protocol = Protocol::json,
-            .name = std::string(*smithy)};
+            .name = fmt::format("smithy-protocol {}", *smithy)};
   }
   bool s3 = signing_name == "s3";
   bool action = head.method == "GET" && (head.query().starts_with("Action=") ||
@@ -122,8 +122,9 @@ Call find_call(const http::Request& head, std::string_view signing_name) {
 
 void find_action(Call& call, const http::Request& request) {
   if (!call.in_form || !call.service) return;
-  for (auto& [name, value] :
-       parse_query(request.method == "GET" ? request.query() : request.body.text(), kMostFormFields)) {
+  std::string unpacked;
+  for (auto& [name, value] : parse_query(
+           request.method == "GET" ? request.query() : document(request, unpacked), kMostFormFields)) {
     if (name == "Action") call.name = std::move(value);
   }
   call.operation = call.service->find(call.name);
@@ -133,6 +134,10 @@ void require_operation(const Call& call) {
   if (call.operation) return;
   if (!call.service)
     throw Fault("UnsupportedOperation", 400, fmt::format("\"{}\": no service that is known here", call.name));
+  if (call.name.starts_with("smithy-protocol"))
+    throw Fault("UnsupportedOperation", 400,
+                fmt::format("\"{}\" is not spoken here; JSON and, of older clients, the query protocol are",
+                            call.name));
   switch (call.protocol) {
     case Protocol::query:
       throw Fault(

@@ -26,7 +26,7 @@ struct Call {
 /// names, or of S3. `signing_name`: Claim::scope's service; empty without a signature.
 Call find_call(const http::Request& head, std::string_view signing_name);
 
-/// Fills in what the form says, if it is in the form.
+/// Fills in what the form says, if it is in the form. Throws as document() does.
 void find_action(Call& call, const http::Request& request);
 
 /// Throws Fault, in the words of the call's service, unless there is an operation.

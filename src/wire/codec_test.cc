@@ -125,7 +125,7 @@ TEST(Call, WhatIsNotThere) {
                   .target = "/service/G/operation/ListMetrics",
                   .headers = {{"smithy-protocol", "rpc-v2-cbor"}}},
                  "monitoring"),
-            "UnknownOperationException");
+            "UnsupportedOperation");
 }
 
 TEST(Codec, JsonIn) {
