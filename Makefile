@@ -55,6 +55,8 @@ soak: everything
 
 install: build
 	@install -D -s -m 755 $(BUILD)/textmill $(DESTDIR)$(PREFIX)/bin/textmill
+	@install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
+	@sed 's|/usr/local/|$(PREFIX)/|' packaging/textmill.service >$(DESTDIR)$(PREFIX)/lib/systemd/system/textmill.service
 	@install -D -m 644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/textmill/LICENSE
 	@install -D -m 644 NOTICE $(DESTDIR)$(PREFIX)/share/doc/textmill/NOTICE
 

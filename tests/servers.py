@@ -23,7 +23,9 @@ class Server:
         self.process = None
 
     def start(self, wrapper: tuple[str, ...] = ()):
-        command = [*wrapper, self.program, "up", "--data-dir", self.folder, "--listen", "127.0.0.1:0", "--log-format", "json", *self.options]
+        command = [*wrapper, self.program, "up", "--data-dir", self.folder, "--log-format", "json", *self.options]
+        if "--listen" not in self.options:
+            command += ["--listen", "127.0.0.1:0"]
         self.log = open(self.folder.with_suffix(".log"), "ab")
         environment = {k: v for k, v in os.environ.items() if not k.startswith("TEXTMILL_")} | self.environment
         self.process = subprocess.Popen([str(c) for c in command], stdout=subprocess.PIPE, stderr=self.log, env=environment, text=True)

@@ -43,6 +43,8 @@ std::map<std::string, Key, std::less<>> stored_keys(const store::Database& datab
   return keys;
 }
 
+bool is_active_admin(const Key& key) { return key.active && key.role == Role::admin; }
+
 }  // namespace
 
 std::string_view name(Role role) { return kRoles[static_cast<size_t>(role)]; }
@@ -82,6 +84,9 @@ void Keys::revoke(std::string_view id) {
   auto found = keys_.find(id);
   if (found == keys_.end())
     throw base::Error(base::Kind::not_found, fmt::format("there is no access key {}", id));
+  auto admins = std::ranges::count_if(keys_, [](const auto& entry) { return is_active_admin(entry.second); });
+  if (is_active_admin(found->second) && admins == 1)
+    throw base::Error(base::Kind::conflict, fmt::format("{} is the only key of the role admin", id));
   store_.database().write(
       [&](store::Connection& c) { c.execute("UPDATE access_keys SET active = 0 WHERE id = ?", id); });
   found->second.active = false;
@@ -95,8 +100,12 @@ std::vector<Key> Keys::list() const {
 }
 
 // Written down first: a process killed between the two makes another key, which is written over it.
-void Keys::make_root(const std::function<void(const Key&)>& keep) {
-  if (!keys_.empty()) return;
+void Keys::make_root(bool kept, const std::function<void(const Key&)>& keep) {
+  if (!keys_.empty()) {
+    auto root = std::ranges::find_if(keys_, [](const auto& entry) { return is_active_admin(entry.second); });
+    if (!kept && root != keys_.end()) keep(root->second);  // a restored folder
+    return;
+  }
   Key key = new_key(Role::admin, "root");
   keep(key);
   insert(key);

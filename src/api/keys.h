@@ -53,12 +53,12 @@ class Keys {
   Keys(store::Store& store, records::Account account);
 
   Key create(Role role, std::string_view name);
-  /// Throws not_found. The key and its sessions are refused from then on.
+  /// The key and its sessions are refused from then on. Throws not_found; conflict for the last active admin's.
   void revoke(std::string_view id);
   std::vector<Key> list() const;
 
-  /// The first key of a data folder, which `keep` has to write down; nothing if there are keys already.
-  void make_root(const std::function<void(const Key&)>& keep);
+  /// `keep` has to write down the root key, made if there are no keys yet. Not called when that is done already.
+  void make_root(bool kept, const std::function<void(const Key&)>& keep);
 
   struct Known {
     wire::AccessKey key;

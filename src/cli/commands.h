@@ -13,5 +13,14 @@ Command tokenize_command();
 Command describe_command();
 Command up_command();
 Command env_command();
+Command coverage_command();
+
+// operate.cc
+Command status_command();
+Command down_command();
+Command keys_command();
+Command doctor_command();
+Command backup_command();
+Command restore_command();
 
 }  // namespace textmill::cli

@@ -5,7 +5,7 @@
 #include "base/error.h"
 #include "cli/commands.h"
 #include "cli/output.h"
-#include "cli/server_folder.h"
+#include "cli/server_call.h"
 #include "format/json.h"
 
 namespace textmill::cli {
@@ -72,7 +72,7 @@ Variables write_sdk_files(const base::Path& folder, const ServerFile& server) {
 }
 
 int env(const Values& values) {
-  base::Path folder = values.text("data-dir", default_data_folder().string());
+  base::Path folder = data_folder(values);
   ServerFile server = last_server(folder);
   wire::Credentials key = root_key(folder);
   Output out;
@@ -101,7 +101,7 @@ int env(const Values& values) {
 Command env_command() {
   return {.name = "env",
           .summary = "what AWS's clients need to find the server: eval \"$(textmill env)\"",
-          .options = {{"data-dir", "DIR", "the server's (~/.local/share/textmill)"},
+          .options = {kDataDir,
                       {"sdk", "", "also for SageMaker's Python SDKs: default bucket, telemetry off, STS"},
                       {"profile", "", "as a profile of ~/.aws/config"}},
           .run = env};

@@ -47,6 +47,8 @@ void write_server_file(const Path& folder, const ServerFile& file) {
                                                                 {"certificate", file.certificate}})));
 }
 
+void forget_server(const Path& folder) { std::filesystem::remove(server_file(folder)); }
+
 ServerFile last_server(const Path& folder) {
   Json json = format::read_json(server_file(folder));
   format::JsonView view(json, server_file(folder).string());

@@ -20,6 +20,8 @@ struct ServerFile {
 };
 
 void write_server_file(const base::Path& folder, const ServerFile& file);
+/// The last server's file goes: nobody takes its process's number for that of the one that begins.
+void forget_server(const base::Path& folder);
 /// Of the server that runs on the folder; nothing when none does.
 std::optional<ServerFile> running_server(const base::Path& folder);
 /// Of the one that runs or ran last. Throws not_found when none ever did.

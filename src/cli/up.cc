@@ -12,7 +12,7 @@
 #include "base/signals.h"
 #include "cli/commands.h"
 #include "cli/output.h"
-#include "cli/server_folder.h"
+#include "cli/server_call.h"
 #include "http/server.h"
 
 namespace textmill::cli {
@@ -104,13 +104,15 @@ void announce(const ServerFile& file, const base::Path& folder) {
 int up(const Values& values) {
   ::umask(077);
   base::StopSignals signals;
-  base::Path folder = std::filesystem::absolute(values.text("data-dir", default_data_folder().string()));
+  base::Path folder = data_folder(values);
   auto account = account_of(values);
   store::Store store(folder, values.text("sync") == "process" ? store::Sync::process : store::Sync::full);
+  forget_server(folder);
   api::Api api(store, account);
   http::ServerOptions options = server_options(values, api);
-  api.keys().make_root(
-      [&](const api::Key& key) { write_root_key(folder, {.access_key = key.id, .secret = key.secret}); });
+  api.keys().make_root(std::filesystem::exists(root_key_file(folder)), [&](const api::Key& key) {
+    write_root_key(folder, {.access_key = key.id, .secret = key.secret});
+  });
   auto tls = options.tls;
   http::Server server(options, api.dispatch());
   std::string host = options.host.find(':') == std::string::npos ? options.host : "[" + options.host + "]";

@@ -1,0 +1,269 @@
+"""What an operator does with a server: start, ask, keep keys, back up, restore, stop."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import sqlite3
+import ssl
+import stat
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from ..servers import Server, await_that
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def server(build, folder):
+    server = Server(build / "textmill", folder, "--sync", "process").start()
+    yield server
+    if server.process.poll() is None:
+        server.stop()
+
+
+@pytest.fixture
+def operate(textmill, folder):
+    """operate("status", check=False): a command on the server's folder."""
+    return lambda *arguments, **kwargs: textmill(arguments[0], "--data-dir", folder, *arguments[1:], **kwargs)
+
+
+def pairs(text):
+    return dict(line.split(" = ") for line in text.splitlines())
+
+
+def test_the_first_start(build, folder):
+    process = subprocess.Popen([build / "textmill", "up", "--data-dir", folder, "--listen", "127.0.0.1:0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    lines = [process.stdout.readline() for _ in range(3)]
+    url = re.fullmatch(r"textmill listens at (http://127\.0\.0\.1:\d+)\n", lines[0])[1]
+    assert lines[1:] == [f"health: {url}/_textmill/health\n", f'for AWS\'s clients: eval "$(textmill env --data-dir {folder})"\n']
+    with urllib.request.urlopen(f"{url}/_textmill/health") as answer:
+        assert json.load(answer) == {"status": "ok"}
+    assert stat.S_IMODE((folder / "root-key.json").stat().st_mode) == 0o600
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=30) == 0
+    assert process.stdout.read() == ""
+    process.stdout.close()
+
+
+def test_status_and_down(server, operate):
+    said = operate("status").stdout
+    assert server.url in said and str(server.process.pid) in said
+    assert operate("down").stdout == "stopped\n"
+    assert server.process.wait(timeout=30) == 0
+    assert operate("status", check=False).returncode == 3
+    for command in (["down"], ["keys"], ["backup", "somewhere"]):
+        done = operate(*command, check=False)
+        assert done.returncode == 2 and "no server runs on this folder" in done.stderr
+
+
+def test_in_flight_requests_end_before_the_server_does(server, operate):
+    """A graceful stop: the answer to a request that had begun is whole, and nobody new is let in."""
+    s3 = server.client("s3")
+    s3.create_bucket(Bucket="bucket")
+    url = s3.generate_presigned_url("put_object", Params={"Bucket": "bucket", "Key": "k"})
+    with socket.create_connection(("127.0.0.1", int(server.url.rsplit(":", 1)[1]))) as slow:
+        slow.sendall(f"PUT {url.removeprefix(server.url)} HTTP/1.1\r\nHost: {server.url[7:]}\r\nContent-Length: 4\r\n\r\nab".encode())
+        await_that(lambda: b"textmill" in urllib.request.urlopen(server.url + "/_textmill/metrics").read(), "answers")
+        server.process.send_signal(signal.SIGTERM)
+        await_that(lambda: any(line["event"] == "stop_requested" for line in server.log_lines()), "the stop is logged")
+        slow.sendall(b"cd")
+        assert slow.recv(1000).startswith(b"HTTP/1.1 200")
+    assert server.process.wait(timeout=30) == 0
+    server.start()
+    assert server.client("s3").get_object(Bucket="bucket", Key="k")["Body"].read() == b"abcd"
+
+
+def test_keys(server, operate):
+    made = pairs(operate("keys", "create", "--role", "read", "--name", "visitor").stdout)
+    pair = made["access_key_id"], made["secret_access_key"]
+    server.client("sagemaker", pair).list_models()
+    listed = operate("keys").stdout
+    assert re.search(rf"{pair[0]}  read   active .* visitor\n", listed) and pair[1] not in listed
+    fresh = pairs(operate("keys", "rotate", pair[0]).stdout)
+    server.client("sagemaker", (fresh["access_key_id"], fresh["secret_access_key"])).list_models()
+    with pytest.raises(Exception, match="UnrecognizedClient"):
+        server.client("sagemaker", pair).list_models()
+    operate("keys", "revoke", fresh["access_key_id"])
+    assert operate("keys").stdout.count("revoked") == 2
+    for arguments, status in ((["revoke", "AKIANOBODY"], 2), (["revoke"], 2), (["dance"], 2), (["create", "--role", "king"], 2)):
+        assert operate("keys", *arguments, check=False).returncode == status
+
+
+def test_the_root_key_is_rotated_and_cannot_be_lost(server, operate):
+    before = server.access_key
+    assert "only key of the role admin" in operate("keys", "revoke", before, check=False).stderr
+    operate("keys", "rotate", before)
+    after = json.loads((server.folder / "root-key.json").read_text())["access_key_id"]
+    assert after != before and re.search(rf"{before}  admin  revoked", operate("keys").stdout)
+
+
+def test_backup_restore_and_doctor(build, server, operate, textmill, tmp_path):
+    s3, sagemaker = server.client("s3"), server.client("sagemaker")
+    s3.create_bucket(Bucket="bucket")
+    large = os.urandom(300_000)
+    s3.put_object(Bucket="bucket", Key="large", Body=large)
+    s3.put_object(Bucket="bucket", Key="small", Body=b"small")
+    sagemaker.create_model(ModelName="model", PrimaryContainer={"Image": "i"})
+    copy = tmp_path / "copy"
+    operate("backup", copy)
+    s3.put_object(Bucket="bucket", Key="later", Body=b"x")
+    assert operate("backup", copy, check=False).returncode == 2  # is there already
+    assert "a server runs on it" in operate("doctor", check=False).stderr
+    assert operate("down").returncode == 0
+    assert "nothing is wrong" in operate("doctor", "--deep").stdout
+
+    restored = tmp_path / "restored"
+    textmill("restore", "--data-dir", restored, copy)
+    assert textmill("restore", "--data-dir", restored, copy, check=False).returncode == 2  # not empty
+    again = Server(build / "textmill", restored).start()
+    try:
+        s3 = again.client("s3")
+        assert [o["Key"] for o in s3.list_objects_v2(Bucket="bucket")["Contents"]] == ["large", "small"]
+        assert s3.get_object(Bucket="bucket", Key="large")["Body"].read() == large
+        assert again.client("sagemaker").describe_model(ModelName="model")["PrimaryContainer"]["Image"] == "i"
+        assert again.access_key == server.access_key
+    finally:
+        again.stop()
+
+    blob = next(p for p in (copy / "objects").rglob("*") if p.is_file())
+    blob.write_bytes(blob.read_bytes()[:-1] + b"?")
+    assert textmill("restore", "--data-dir", tmp_path / "third", copy, check=False).returncode == 2
+    assert textmill("doctor", "--data-dir", copy, "--deep", check=False).returncode == 1
+    blob.unlink()
+    assert "not there" in textmill("doctor", "--data-dir", copy, check=False).stdout
+
+
+def test_a_second_server_and_a_newer_folder_are_refused(build, server, operate, textmill):
+    second = operate("up", "--listen", "127.0.0.1:0", check=False)
+    assert second.returncode == 2 and "locked by another process" in second.stderr
+    operate("down")
+    with sqlite3.connect(server.folder / "textmill.db") as database:
+        version = database.execute("PRAGMA user_version").fetchone()[0]
+        database.execute(f"PRAGMA user_version = {version + 1}")
+    newer = operate("up", "--listen", "127.0.0.1:0", check=False)
+    assert newer.returncode == 1 and f"written by a newer textmill (format {version + 1}, this one knows up to {version})" in newer.stderr
+
+
+@pytest.mark.parametrize("wrong, says", [
+    (["--listen", "0.0.0.0:0"], "--insecure"),
+    (["--listen", "nonsense"], "127.0.0.1:8333"),
+    (["--listen", "127.0.0.1:99999"], "127.0.0.1:8333"),
+    (["--account", "12"], "twelve digits"),
+    (["--tls-cert", "c.pem"], "belong together"),
+    (["--sync", "sometimes"], "full"),
+    (["--tls-cert", "/nonexistent/c.pem", "--tls-key", "/nonexistent/k.pem"], "/nonexistent/c.pem"),
+    (["--config", "/nonexistent/textmill.toml"], "/nonexistent/textmill.toml"),
+])
+def test_options_that_cannot_be(operate, wrong, says):
+    done = operate("up", *wrong, check=False, timeout=20)
+    assert done.returncode == 2 and says in done.stderr
+
+
+def test_configuration_and_another_address(build, folder, tmp_path):
+    (tmp_path / "textmill.toml").write_text('[up]\nregion = "eu-west-1"\naccount = "999999999999"\ninsecure = true\n')
+    server = Server(build / "textmill", folder, "--config", str(tmp_path / "textmill.toml"), "--listen", "0.0.0.0:0")
+    server.start()
+    try:
+        server.url = server.url.replace("0.0.0.0", "127.0.0.1")
+        arn = server.client("sagemaker").create_model(ModelName="m", PrimaryContainer={"Image": "i"})["ModelArn"]
+        assert arn == "arn:aws:sagemaker:eu-west-1:999999999999:model/m"
+    finally:
+        server.stop()
+
+
+# What `env` prints is read by a shell and by the clients themselves.
+
+def in_shell(lines, script, home):
+    return subprocess.run(["bash", "-c", f"shopt -s expand_aliases\n{lines}\n{script}"], capture_output=True, text=True, timeout=60,
+                          env={"PATH": os.environ["PATH"], "HOME": str(home)})
+
+
+def test_env_is_all_that_a_client_needs(server, operate, tmp_path):
+    lines = operate("env").stdout
+    python = f"{sys.executable} -c 'import boto3; print(boto3.client(\"sts\").get_caller_identity()[\"Arn\"])'"
+    done = in_shell(lines, python, tmp_path)
+    assert done.stdout == "arn:aws:sts::123456789012:assumed-role/textmill-admin/root\n", done.stderr
+    old = Path("/usr/bin/aws")
+    if old.exists():  # Debian's, from before July 2023
+        done = in_shell(lines, "PATH=/usr/bin:$PATH\naws s3 mb s3://from-an-old-client", tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert [b["Name"] for b in server.client("s3").list_buckets()["Buckets"]] == ["from-an-old-client"]
+
+
+def test_env_as_a_profile(server, operate, tmp_path):
+    config = tmp_path / "config"
+    config.write_text(operate("env", "--profile").stdout)
+    done = subprocess.run([sys.executable, "-c", "import boto3; print(boto3.client('sts').get_caller_identity()['Account'])"], capture_output=True, text=True,
+                          env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "AWS_CONFIG_FILE": str(config), "AWS_PROFILE": "textmill"})
+    assert done.stdout == "123456789012\n", done.stderr
+
+
+@pytest.fixture
+def certificate(tmp_path):
+    """certificate(name): a fresh self-signed one for 127.0.0.1 and localhost; written over the last."""
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+
+    def make(name):
+        fresh = [tmp_path / "fresh-cert.pem", tmp_path / "fresh-key.pem"]
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", f"/CN={name}",
+                        "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost", "-out", fresh[0], "-keyout", fresh[1]], check=True, capture_output=True)
+        os.replace(fresh[1], key)
+        os.replace(fresh[0], cert)
+        return cert, key
+
+    return make
+
+
+def test_tls_and_a_new_certificate(build, folder, operate, certificate, tmp_path):
+    if not shutil.which("openssl"):
+        pytest.skip("the program openssl is not installed")
+    cert, key = certificate("first")
+    server = Server(build / "textmill", folder, "--tls-cert", str(cert), "--tls-key", str(key)).start()
+    try:
+        assert server.url.startswith("https://")
+        s3 = server.client("s3", verify=str(cert))
+        s3.create_bucket(Bucket="secret")
+        s3.put_object(Bucket="secret", Key="k", Body=b"x" * 100_000)  # over TLS: aws-chunked, with a trailer
+        assert s3.get_object(Bucket="secret", Key="k")["Body"].read() == b"x" * 100_000
+        assert "ok runs at https://" in operate("status").stdout
+
+        # SageMaker's SDKs take STS's address from botocore's table alone, and speak TLS to it.
+        lines = operate("env", "--sdk").stdout
+        script = ("import boto3, botocore.session as s\nhost = s.get_session().get_component('endpoint_resolver').construct_endpoint('sts', 'us-east-1')['hostname']\n"
+                  "print(boto3.client('sts', endpoint_url='https://' + host).get_caller_identity()['Account'])")
+        done = in_shell(lines, f"{sys.executable} - <<'END'\n{script}\nEND", tmp_path)
+        assert done.stdout == "123456789012\n", done.stderr
+
+        def common_name():
+            pem = ssl.get_server_certificate(("127.0.0.1", int(server.url.rsplit(":", 1)[1])))
+            return subprocess.run(["openssl", "x509", "-noout", "-subject"], input=pem, capture_output=True, text=True, check=True).stdout.split("CN = ")[1].strip()
+
+        assert common_name() == "first"
+        certificate("second")
+        await_that(lambda: common_name() == "second", "the new certificate")
+    finally:
+        assert server.stop() == 0
+
+
+def test_env_for_the_sagemaker_sdk(server, operate):
+    lines = operate("env", "--sdk").stdout
+    config = re.search(r"export SAGEMAKER_USER_CONFIG_OVERRIDE='(.*)'", lines)[1]
+    text = Path(config).read_text()
+    assert "DefaultS3Bucket: sagemaker-us-east-1-123456789012" in text and "TelemetryOptOut: true" in text
+
+
+def test_coverage_is_current(textmill):
+    page = Path(__file__).parents[2] / "docs/coverage.md"
+    assert page.read_text() == textmill("coverage").stdout, "run: textmill coverage >docs/coverage.md"
