@@ -1,6 +1,7 @@
 #include "nn/naive.h"
 
 #include <limits>
+#include <type_traits>
 
 #include "base/error.h"
 #include "nn/naive_ops.h"
@@ -62,8 +63,10 @@ void Naive<Real>::place(const Batch& batch) {
 
 template <class Real>
 void Naive<Real>::run(const Batch& batch, const RootLossOf<Real>& root_loss) {
+  TEXTMILL_CHECK((quantized.empty() || std::is_same_v<Real, float>));
   place(batch);
-  NaiveFrame<Real> frame{plan_.recording, batch, tensors_, weights_, gradients_, *caches, all_reduce};
+  NaiveFrame<Real> frame{plan_.recording, batch,     tensors_, weights_,
+                         gradients_,      quantized, *caches,  all_reduce};
   for (const Step& step : plan_.steps) {
     switch (step.phase) {
       case Phase::forward: naive_forward(step.op, frame); break;

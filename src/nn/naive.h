@@ -8,6 +8,7 @@
 
 #include "nn/batch.h"
 #include "nn/plan.h"
+#include "nn/quantized.h"
 
 namespace textmill::nn {
 
@@ -39,6 +40,9 @@ class Naive {
 
   /// This executor's copy of a weight.
   std::span<Real> weight(int weight) { return weights_[weight]; }
+  /// By the weight's number: forward products with these run in 8 bits; gradients are those of the f32 copies. For
+  /// Naive<float> alone.
+  std::map<int, QuantizedWeight> quantized;
   /// Tensor parallel: sums the span over the ranks, in place.
   std::function<void(std::span<Real>)> all_reduce;
   /// May be shared: an encoder's plan remembers what a decoder's recalls.

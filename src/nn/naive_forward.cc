@@ -1,4 +1,5 @@
 #include <cmath>
+#include <type_traits>
 
 #include "nn/activation.h"
 #include "nn/dropout.h"
@@ -21,12 +22,24 @@ void embed(const Op& op, NaiveFrame<Real>& frame) {
   }
 }
 
+// In 8 bits if the executor was told so. y [rows, out]
+template <class Real>
+void product(const Op& op, const NaiveFrame<Real>& frame, const Real* x, int rows, Real* y) {
+  if constexpr (std::is_same_v<Real, float>) {
+    if (auto found = frame.quantized.find(op.weights[0]); found != frame.quantized.end()) {
+      return naive_quantized_linear(x, rows, found->second, frame.weight(op, 1), y);
+    }
+  }
+  naive_product(x, rows, frame.weight(op, 0), frame.cols(op.outputs[0]), frame.cols(op.inputs[0]),
+                frame.weight(op, 1), y);
+}
+
 template <class Real>
 void linear(const Op& op, NaiveFrame<Real>& frame) {
   const Real* x = frame.tensor(op.inputs[0]);
   Real* y = frame.tensor(op.outputs[0]);
   int rows = frame.count(op.outputs[0]), out = frame.cols(op.outputs[0]), in = frame.cols(op.inputs[0]);
-  naive_product(x, rows, frame.weight(op, 0), out, in, frame.weight(op, 1), y);
+  product(op, frame, x, rows, y);
   if (op.weights.size() < 4) return;
   int rank = static_cast<int>(frame.shape(op, 2).rows);
   std::vector<Real> inner(size_t(rows) * rank), added(size_t(rows) * out);

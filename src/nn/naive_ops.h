@@ -17,6 +17,7 @@ struct NaiveFrame {
   std::vector<Real*>& tensors;
   std::vector<std::vector<Real>>& weights;
   std::vector<std::vector<Real>>& gradients;
+  const std::map<int, QuantizedWeight>& quantized;
   NaiveCaches<Real>& caches;
   const std::function<void(std::span<Real>)>& all_reduce;
 

@@ -8,6 +8,10 @@
 #include <random>
 
 #include "base/error.h"
+#include "nn/naive.h"
+#include "nn/plan.h"
+#include "nn/record.h"
+#include "nn/testing.h"
 
 namespace textmill::nn {
 
@@ -133,6 +137,48 @@ TEST(Quantized, WeightsThatCannotBeAreRefused) {
   EXPECT_THROW(
       quantize_weight(weight_of(1, kMaxQuantizedColumns + 1, std::vector<float>(kMaxQuantizedColumns + 1))),
       Error);
+}
+
+/// Word vectors through two linear layers, both in 8 bits, on sequences of these lengths.
+std::vector<float> run_in_8_bits(const std::vector<int32_t>& lengths, const std::vector<int32_t>& ids,
+                                 bool quantize) {
+  Weight table(11, 12);
+  Linear up(12, 30), down(30, 5);
+  Recorder r;
+  Space tokens = r.space("tokens");
+  Index words = r.index("ids", tokens);
+  r.output(r.linear(r.activate(Activation::gelu, r.linear(r.embed({{table, words}}), up)), down));
+  Recording recording = r.finish();
+  testing::randomize(recording.weights, 7);
+  Plan plan = make_plan(recording, {});
+  Naive<float> naive(plan);
+  for (size_t w = 0; quantize && w < plan.uses.size(); w++) {
+    if (plan.uses[w].product) naive.quantized[static_cast<int>(w)] = quantize_weight(*recording.weights[w]);
+  }
+  EXPECT_EQ(naive.quantized.size(), quantize ? 2u : 0u);
+  Batch batch;
+  batch.set_rows(tokens, lengths);
+  batch.set_index(words, ids);
+  batch.derive(plan.recording);
+  naive.run(batch);
+  return {naive.output(0).begin(), naive.output(0).end()};
+}
+
+TEST(Quantized, TheNaiveExecutorRunsIt) {
+  std::vector<int32_t> ids{1, 4, 2, 9, 4, 0, 10, 3, 7};
+  std::vector<float> exact = run_in_8_bits({5, 4}, ids, false), y = run_in_8_bits({5, 4}, ids, true);
+  EXPECT_NE(y, exact);
+  double both = 0, left = 0, right = 0;
+  for (size_t i = 0; i < y.size(); i++) {
+    both += double{y[i]} * exact[i], left += double{y[i]} * y[i], right += double{exact[i]} * exact[i];
+  }
+  EXPECT_GT(both / std::sqrt(left * right), 0.999);
+}
+
+TEST(Quantized, CompanyDoesNotMatter) {
+  std::vector<float> y = run_in_8_bits({5, 4}, {1, 4, 2, 9, 4, 0, 10, 3, 7}, true),
+                     alone = run_in_8_bits({4}, {0, 10, 3, 7}, true);
+  EXPECT_EQ(alone, std::vector<float>(y.end() - 20, y.end()));
 }
 
 }  // namespace
