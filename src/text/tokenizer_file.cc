@@ -17,7 +17,6 @@ namespace {
 using base::Error;
 using base::Kind;
 using format::Json;
-using format::JsonMember;
 using format::JsonView;
 
 constexpr int64_t kMaxId = 1 << 24;
