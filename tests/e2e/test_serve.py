@@ -1,0 +1,269 @@
+"""`textmill serve` over HTTP, as Hugging Face's and TensorFlow Serving's clients ask it, and as nobody should."""
+
+import concurrent.futures
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+from tiny_models import tiny_bert
+
+LABELS = ["neg", "neutral", "pos"]
+TEXTS = ["the film was great", "awful", "a very long and poor plot , but the music was good ! " * 3, "is it true ?", "great"]
+
+
+class Serve:
+    stopping = False  # a second signal would end it at once
+
+    def __init__(self, build, model, *options, environment=None):
+        command = [build / "textmill", "serve", *([model, "--listen", "127.0.0.1:0"] if model else []), *options]
+        self.process = subprocess.Popen([str(c) for c in command], stderr=subprocess.PIPE, text=True,
+                                        env={**os.environ, "TEXTMILL_LOG_FORMAT": "json", **(environment or {})})
+        self.log = []
+        for line in self.process.stderr:
+            self.log.append(json.loads(line))
+            if self.log[-1]["event"] == "serving":
+                self.port = self.log[-1]["port"]
+                return
+        pytest.fail(f"textmill serve ended with {self.process.wait()}: {self.log}")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        assert self.stop() == 0
+
+    def stop(self) -> int:
+        if not self.stopping and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        self.log += [json.loads(line) for line in self.process.stderr]
+        return self.process.wait(timeout=30)
+
+    def ask(self, body, content_type="application/json", method="POST", path="/invocations", **headers):
+        """Status, body, headers."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        body = json.dumps(body) if isinstance(body, (dict, list)) else body
+        fields = {"Content-Type": content_type} if content_type else {}
+        connection.request(method, path, body, fields | {k.replace("_", "-"): v for k, v in headers.items()})
+        response = connection.getresponse()
+        return response.status, response.read(), response.headers
+
+    def json(self, body, **kwargs):
+        status, answer, _ = self.ask(body, **kwargs)
+        assert status == 200, answer
+        return json.loads(answer)
+
+    def raw(self, data: bytes) -> bytes:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=30) as s:
+            s.sendall(data)
+            answer = b""
+            while chunk := s.recv(65536):
+                answer += chunk
+        return answer
+
+    def alive(self) -> bool:
+        return self.ask(None, None, "GET", "/ping")[0] == 200 and len(self.json({"inputs": "great"})) == 1
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return tiny_bert(tmp_path_factory.mktemp("serve") / "model", LABELS)
+
+
+@pytest.fixture(scope="module")
+def server(build, model):
+    with Serve(build, model, "--precision", "f32", "--threads", "2", "--max-body", "20000") as server:
+        yield server
+
+
+def reference(model, texts, pairs=None):
+    tokenizer = transformers.BertTokenizer(str(model / "vocab.txt"), do_lower_case=True)
+    classifier = transformers.AutoModelForSequenceClassification.from_pretrained(model).eval()
+    encoded = tokenizer(texts, pairs, return_tensors="pt", padding=True, truncation=True, max_length=64)
+    with torch.no_grad():
+        return classifier(**encoded).logits.numpy(), encoded
+
+
+def test_the_answers_of_hugging_face_s_containers(server, model):
+    logits, _ = reference(model, TEXTS)
+    scores = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    best = [LABELS[i] for i in logits.argmax(-1)]
+    single = server.json({"inputs": TEXTS[0]})
+    assert [a["label"] for a in single] == best[:1] and single[0]["score"] == pytest.approx(scores[0].max(), abs=1e-4)
+    assert [a["label"] for a in server.json({"inputs": TEXTS})] == best
+    every = server.json({"inputs": TEXTS, "parameters": {"top_k": 3}})
+    for row, expected in zip(every, scores):
+        assert [a["score"] for a in row] == pytest.approx(sorted(expected, reverse=True), abs=1e-4)
+        assert sorted(a["label"] for a in row) == sorted(LABELS)
+    assert [len(row) for row in server.json({"inputs": TEXTS, "parameters": {"top_k": 2}})] == [2] * len(TEXTS)
+
+
+def test_pairs(server, model):
+    logits, _ = reference(model, ["the film"], ["was awful"])
+    best = LABELS[int(logits.argmax())]
+    pair = {"text": "the film", "text_pair": "was awful"}
+    assert server.json({"inputs": pair})[0]["label"] == best
+    assert server.json({"inputs": [pair, TEXTS[0]]})[0]["label"] == best
+    assert server.ask("the film,was awful\n", "text/csv")[1] == server.ask({"inputs": [pair]})[1]
+
+
+@pytest.mark.parametrize("precision, tolerance", [("f32", 1e-4), ("bf16", 2e-2)])
+def test_padded_instances_give_the_reference_s_logits(build, model, precision, tolerance):
+    logits, encoded = reference(model, TEXTS)
+    instances = [{name: encoded[name][i].tolist() for name in encoded} for i in range(len(TEXTS))]
+    with Serve(build, model, "--precision", precision) as server:
+        predictions = server.json({"instances": instances})["predictions"]
+    assert np.abs(np.array(predictions) - logits).max() < tolerance
+
+
+def test_plain_text_and_csv(server):
+    status, answer, headers = server.ask(TEXTS[0], "text/plain; charset=utf-8")
+    assert (status, headers["Content-Type"]) == (200, "application/json") and answer == server.ask({"inputs": TEXTS[0]})[1]
+    status, answer, headers = server.ask(f'"{TEXTS[0]}"\n{TEXTS[1]}\n', "text/csv", Accept="text/csv")
+    assert status == 200 and headers["Content-Type"].startswith("text/csv")
+    expected = server.json({"inputs": TEXTS[:2]})
+    assert [line.split(",")[0] for line in answer.decode().splitlines()] == [a["label"] for a in expected]
+
+
+def test_a_batch_is_its_members_byte_for_byte(build, model):
+    answers, sequences = [], [[2, 9, 3], list(range(2, 40)), [2, 3]]
+    for threads in ("1", "3"):
+        with Serve(build, model, "--threads", threads) as server:
+            alone = [server.ask({"instances": [{"input_ids": ids}]})[1] for ids in sequences]
+            together = server.json({"instances": [{"input_ids": ids} for ids in sequences]})
+            assert together["predictions"] == [json.loads(a)["predictions"][0] for a in alone]
+            with concurrent.futures.ThreadPoolExecutor(8) as pool:
+                crowd = list(pool.map(lambda i: server.ask({"instances": [{"input_ids": [2, 9 + i % 5, 3]}]})[1], range(40)))
+            assert all(a == crowd[i % 5] for i, a in enumerate(crowd)) and crowd[0] == alone[0]
+            answers.append(alone)
+    assert answers[0] == answers[1]
+
+
+BAD = [
+    ("{", "application/json", 400, "body"),
+    (b'{"inputs": "\xff"}', "application/json", 400, "body:1:13"),
+    ('"just a string"', "application/json", 422, "inputs"),
+    ({"text": "x"}, "application/json", 422, "inputs"),
+    ({"inputs": 3}, "application/json", 422, "inputs"),
+    ({"inputs": []}, "application/json", 422, "no input"),
+    ({"inputs": ["a", {"txt": "b"}]}, "application/json", 422, "txt"),
+    ({"inputs": "a", "parameters": {"top_k": 0}}, "application/json", 422, "top_k"),
+    ({"inputs": "a", "parameters": {"temperature": 1}}, "application/json", 422, "temperature"),
+    ({"instances": [{"input_ids": [2, 9, 3], "attention_mask": [1, 0, 1]}]}, "application/json", 422, "attention_mask"),
+    ({"instances": [{"input_ids": [2, 9, 3], "attention_mask": [1, 1]}]}, "application/json", 422, "attention_mask"),
+    ({"instances": [{"input_ids": [2, 10**6, 3]}]}, "application/json", 422, "input_ids"),
+    ({"instances": [{"input_ids": [2, -1, 3]}]}, "application/json", 422, "input_ids"),
+    ({"instances": [{"input_ids": [2] * 65}]}, "application/json", 422, "64"),
+    ({"instances": [{"input_ids": []}]}, "application/json", 422, "input_ids"),
+    ({"instances": [{"input_ids": [2.5]}]}, "application/json", 422, "input_ids"),
+    ("a,b,c\n", "text/csv", 400, "3 fields"),
+    (b"\xff\xfe", "text/plain", 400, "UTF-8"),
+    ("<a/>", "application/xml", 415, "application/xml"),
+    ("[" * 5000, "application/json", 400, "body"),
+]
+
+
+@pytest.mark.parametrize("body, content_type, status, named", BAD)
+def test_bad_requests_are_named(server, body, content_type, status, named):
+    got, answer, _ = server.ask(body, content_type)
+    assert got == status, answer
+    assert named in answer.decode(), answer
+    assert server.alive()
+
+
+def test_a_body_over_the_limit(server):
+    status, answer, _ = server.ask({"inputs": "x" * 20001})
+    assert status == 413 and b"20000" in answer
+    assert server.alive()
+
+
+def test_wrong_paths_and_methods(server):
+    assert server.ask(None, None, "GET", "/nothing")[0] == 404
+    assert server.ask(None, None, "GET", "/invocations")[0] == 405
+    assert server.alive()
+
+
+def test_an_endless_header_and_bytes_that_are_no_http(server):
+    head = b"POST /invocations HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 200_000
+    assert re.match(rb"HTTP/1.1 431 ", server.raw(head + b"\r\n\r\n"))
+    assert re.match(rb"HTTP/1.1 400 ", server.raw(b"\x16\x03\x01 hello\r\n\r\n"))
+    assert server.alive()
+
+
+def test_a_client_that_leaves(server):
+    body = json.dumps({"inputs": [TEXTS[2]] * 100}).encode()
+    for cut in (10, len(body) // 2, len(body)):
+        with socket.create_connection(("127.0.0.1", server.port)) as s:
+            s.sendall(b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body))
+            s.sendall(body[:cut])
+    assert server.alive()
+
+
+def test_a_full_queue_refuses_and_says_when(build, model):
+    with Serve(build, model, "--max-queue", "4") as server:
+        status, answer, headers = server.ask({"inputs": ["a"] * 5})
+        assert (status, headers["Retry-After"]) == (429, "1") and b"queue is full" in answer
+        assert len(server.json({"inputs": ["a"] * 4})) == 4
+
+
+def test_a_model_that_fails_is_424(build, model, tmp_path):
+    classifier = transformers.AutoModelForSequenceClassification.from_pretrained(model)
+    classifier.classifier.bias.data[0] = float("nan")
+    classifier.save_pretrained(tmp_path)
+    (tmp_path / "vocab.txt").write_text((model / "vocab.txt").read_text())
+    with Serve(build, tmp_path) as server:
+        status, answer, _ = server.ask({"inputs": "a"})
+        assert status == 424 and b"not finite" in answer
+        assert server.ask(None, None, "GET", "/ping")[0] == 200
+
+
+def test_metrics(server):
+    server.json({"inputs": ["a", "the"]})
+    status, text, headers = server.ask(None, None, "GET", "/metrics")
+    assert status == 200 and headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    samples = dict(line.rsplit(" ", 1) for line in text.decode().splitlines() if not line.startswith("#"))
+    assert float(samples['textmill_requests_total{path="/invocations",status="200"}']) >= 1
+    assert float(samples["textmill_tokens_total"]) >= 6
+
+
+def test_sigterm_finishes_what_is_in_flight(build, model):
+    with Serve(build, model) as server:
+        body = json.dumps({"inputs": TEXTS * 100}).encode()
+        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as s:
+            s.sendall(b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body))
+            s.sendall(body)
+            assert server.ask(None, None, "GET", "/ping")[0] == 200  # by now the request before it is being read
+            server.process.send_signal(signal.SIGTERM)
+            server.stopping = True
+            answer = b""
+            while chunk := s.recv(65536):
+                answer += chunk
+        assert re.match(rb"HTTP/1.1 (200|503) ", answer)
+    assert [line["event"] for line in server.log if line["event"] in ("draining", "stopped")] == ["draining", "stopped"]
+    assert next(line for line in server.log if line["event"] == "stopped")["all_finished"] is True
+
+
+def test_every_request_has_a_line_with_its_id(build, model):
+    with Serve(build, model) as server:
+        _, _, headers = server.ask({"inputs": "a"})
+        server.ask("{", "application/json")
+    lines = [line for line in server.log if line["event"] == "request"]
+    assert [line["status"] for line in lines] == [200, 400] and len({line["request_id"] for line in lines}) == 2
+
+
+def test_the_container_role(build, model, tmp_path):
+    (tmp_path / "model").symlink_to(model)
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    environment = {"SAGEMAKER_BASE_DIR": str(tmp_path), "SAGEMAKER_BIND_TO_PORT": str(port)}
+    with Serve(build, None, environment=environment) as server:
+        assert server.port == port and server.alive()
