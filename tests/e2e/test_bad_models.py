@@ -90,4 +90,4 @@ def test_one_error_names_it(textmill, folder, case):
 def test_without_a_tokenizer_text_is_refused(textmill, folder):
     (folder / "vocab.txt").unlink()
     done = textmill("predict", folder, "the film", check=False)
-    assert done.returncode == 2 and "neither tokenizer.json nor vocab.txt is there" in done.stderr
+    assert done.returncode == 2 and "holds neither tokenizer.json nor vocab.txt; give input_ids" in done.stderr
