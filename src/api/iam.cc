@@ -34,37 +34,110 @@ Value role_document(Exchange& ex, const records::Resource& role) {
   return out;
 }
 
+/// With its tags, as GetRole has it.
+Value whole_role(Exchange& ex, store::Connection& c, const records::Resource& role) {
+  Value out = role_document(ex, role);
+  auto tags = ex.platform.resources.tags(c, role.id);
+  if (!tags.empty()) out.set("Tags", tag_list(tags));
+  return out;
+}
+
 Value create_role(Exchange& ex) {
   records::NewResource wanted{
       .name = ex.text("RoleName"), .body = Value::object({}), .tags = tags_in(ex.list("Tags"))};
   for (const char* member : {"Path", "AssumeRolePolicyDocument", "Description", "MaxSessionDuration"})
     if (const Value* value = ex.find(member)) wanted.body.set(member, *value);
+  return Value::object({{"Role", ex.write([&](store::Connection& c) {
+                           return whole_role(ex, c, ex.platform.resources.create(c, kRole, wanted));
+                         })}});
+}
+
+Value create_service_linked_role(Exchange& ex) {
+  std::string service = ex.text("AWSServiceName"), first = service.substr(0, service.find('.'));
+  std::string suffix = ex.text("CustomSuffix");
+  records::NewResource wanted{
+      .name = fmt::format("AWSServiceRoleFor{}{}{}", first, suffix.empty() ? "" : "_", suffix),
+      .body = Value::object({{"Path", fmt::format("/aws-service-role/{}/", service)}})};
+  if (const Value* description = ex.find("Description")) wanted.body.set("Description", *description);
   auto role = ex.write([&](store::Connection& c) { return ex.platform.resources.create(c, kRole, wanted); });
   return Value::object({{"Role", role_document(ex, role)}});
+}
+
+/// Members of the input become the role's, as one fact.
+void update(Exchange& ex, std::initializer_list<std::pair<const char*, const char*>> members) {
+  ex.write([&](store::Connection& c) {
+    auto role = ex.platform.resources.get(c, kRole, ex.text("RoleName"));
+    for (auto [member, kept] : members)
+      if (const Value* value = ex.find(member)) role.body.set(kept, *value);
+    ex.platform.resources.update(c, role);
+  });
+}
+
+Value update_role(Exchange& ex) {
+  update(ex, {{"Description", "Description"}, {"MaxSessionDuration", "MaxSessionDuration"}});
+  return Value::object({});  // the model has an output, without members
+}
+
+Value update_assume_role_policy(Exchange& ex) {
+  update(ex, {{"PolicyDocument", "AssumeRolePolicyDocument"}});
+  return {};
+}
+
+Value tag_role(Exchange& ex) {
+  auto tags = tags_in(ex.list("Tags"));
+  ex.write([&](store::Connection& c) {
+    auto role = ex.platform.resources.get(c, kRole, ex.text("RoleName"));
+    ex.platform.resources.add_tags(c, kRole, role.id, tags);
+  });
+  return {};
+}
+
+Value untag_role(Exchange& ex) {
+  std::vector<std::string> keys;
+  for (const Value& key : ex.list("TagKeys")) keys.push_back(*key.string());
+  ex.write([&](store::Connection& c) {
+    ex.platform.resources.remove_tags(c, ex.platform.resources.get(c, kRole, ex.text("RoleName")).id, keys);
+  });
+  return {};
+}
+
+Value list_role_tags(Exchange& ex) {
+  return Value::object({{"Tags", ex.read([&](store::Connection& c) {
+                           return tag_list(ex.platform.resources.tags(
+                               c, ex.platform.resources.get(c, kRole, ex.text("RoleName")).id));
+                         })},
+                        {"IsTruncated", false}});
 }
 
 // Every role that is asked for exists: clients turn names into ARNs this way, and rights do not come from roles.
 Value get_role(Exchange& ex) {
   std::string name = ex.text("RoleName");
-  auto role = ex.read([&](store::Connection& c) { return ex.platform.resources.find(c, kRole, name); });
-  return Value::object({{"Role", role_document(ex, role.value_or(records::Resource{
-                                                       .name = name, .body = Value::object({})}))}});
+  return Value::object({{"Role", ex.read([&](store::Connection& c) {
+                           auto role = ex.platform.resources.find(c, kRole, name);
+                           return role ? whole_role(ex, c, *role)
+                                       : role_document(ex, {.name = name, .body = Value::object({})});
+                         })}});
 }
 
-Value list_roles(Exchange& ex) {
+/// A page of all that there is of a kind.
+Value list(Exchange& ex, const records::Kind& kind, std::string_view member,
+           Value (*document)(Exchange&, const records::Resource&)) {
   records::ListQuery query{.sort = records::SortBy::name,
                            .descending = false,
                            .limit = static_cast<size_t>(ex.integer("MaxItems", 100)),
                            .token = ex.text("Marker"),
-                           .scope = "ListRoles",
+                           .scope = ex.call.name,
                            .bodies = true};
-  auto page = ex.read([&](store::Connection& c) { return ex.platform.resources.list(c, kRole, query); });
-  Value::Array roles;
-  for (const auto& role : page.resources) roles.push_back(role_document(ex, role));
-  Value out = Value::object({{"Roles", std::move(roles)}, {"IsTruncated", !page.next.empty()}});
+  auto page = ex.read([&](store::Connection& c) { return ex.platform.resources.list(c, kind, query); });
+  Value::Array documents;
+  for (const auto& resource : page.resources) documents.push_back(document(ex, resource));
+  Value out =
+      Value::object({{std::string(member), std::move(documents)}, {"IsTruncated", !page.next.empty()}});
   if (!page.next.empty()) out.set("Marker", page.next);
   return out;
 }
+
+Value list_roles(Exchange& ex) { return list(ex, kRole, "Roles", role_document); }
 
 Value delete_role(Exchange& ex) {
   ex.write([&](store::Connection& c) {
@@ -144,6 +217,12 @@ Value policy_document(Exchange& ex, const records::Resource& policy) {
                         {"UpdateDate", wire::to_seconds(policy.modified)}});
 }
 
+// AWS's own policies are not kept here.
+Value list_policies(Exchange& ex) {
+  if (ex.text("Scope") == "AWS") return Value::object({{"Policies", Value::Array{}}, {"IsTruncated", false}});
+  return list(ex, kPolicy, "Policies", policy_document);
+}
+
 Value create_policy(Exchange& ex) {
   records::NewResource wanted{.name = ex.text("PolicyName"),
                               .body = Value::object({{"PolicyDocument", ex.text("PolicyDocument")}}),
@@ -164,6 +243,36 @@ Value get_policy(Exchange& ex) {
   return Value::object({{"Policy", policy_document(ex, policy)}});
 }
 
+Value get_policy_version(Exchange& ex) {
+  auto policy =
+      ex.read([&](store::Connection& c) { return ex.platform.resources.get(c, kPolicy, policy_name(ex)); });
+  if (ex.text("VersionId") != "v1")
+    throw base::Error(base::Kind::not_found, fmt::format("Policy {} version {} does not exist.",
+                                                         ex.text("PolicyArn"), ex.text("VersionId")));
+  return Value::object(
+      {{"PolicyVersion",
+        Value::object({{"Document", wire::percent_encode(text_in(policy.body, "PolicyDocument"), true)},
+                       {"VersionId", "v1"},
+                       {"IsDefaultVersion", true},
+                       {"CreateDate", wire::to_seconds(policy.created)}})}});
+}
+
+// What the caller's key may do: roles and their policies decide nothing here.
+Value simulate_principal_policy(Exchange& ex) {
+  Value::Array results, everything{Value("*")};
+  const auto& resources = ex.list("ResourceArns").empty() ? everything : ex.list("ResourceArns");
+  for (const Value& action : ex.list("ActionNames")) {
+    std::string_view name = *action.string();
+    name.remove_prefix(std::min(name.find(':') + 1, name.size()));
+    bool allowed = ex.caller.role >= Role::write || wire::only_reads(name);
+    for (const Value& resource : resources)
+      results.push_back(Value::object({{"EvalActionName", action},
+                                       {"EvalResourceName", resource},
+                                       {"EvalDecision", allowed ? "allowed" : "implicitDeny"}}));
+  }
+  return Value::object({{"EvaluationResults", std::move(results)}, {"IsTruncated", false}});
+}
+
 Value delete_policy(Exchange& ex) {
   ex.write([&](store::Connection& c) { ex.platform.resources.remove(c, kPolicy, policy_name(ex)); });
   return {};
@@ -174,6 +283,12 @@ constexpr Operation kOperations[] = {
     {"GetRole", Role::read, get_role},
     {"ListRoles", Role::read, list_roles},
     {"DeleteRole", Role::write, delete_role},
+    {"CreateServiceLinkedRole", Role::write, create_service_linked_role, Effect::stored},
+    {"UpdateRole", Role::write, update_role, Effect::stored},
+    {"UpdateAssumeRolePolicy", Role::write, update_assume_role_policy, Effect::stored},
+    {"TagRole", Role::write, tag_role},
+    {"UntagRole", Role::write, untag_role},
+    {"ListRoleTags", Role::read, list_role_tags},
     {"AttachRolePolicy", Role::write, attach_role_policy, Effect::stored},
     {"DetachRolePolicy", Role::write, detach_role_policy},
     {"ListAttachedRolePolicies", Role::read, list_attached_role_policies},
@@ -183,6 +298,9 @@ constexpr Operation kOperations[] = {
     {"ListRolePolicies", Role::read, list_role_policies},
     {"CreatePolicy", Role::write, create_policy, Effect::stored},
     {"GetPolicy", Role::read, get_policy},
+    {"GetPolicyVersion", Role::read, get_policy_version},
+    {"ListPolicies", Role::read, list_policies},
+    {"SimulatePrincipalPolicy", Role::read, simulate_principal_policy},
     {"DeletePolicy", Role::write, delete_policy},
 };
 

@@ -156,12 +156,11 @@ Fault unsupported(const Operation& operation) {
           fmt::format("{}:{} is not served here", operation.service().id.view(), operation.name.view())};
 }
 
-bool only_reads(const Operation& operation) {
+bool only_reads(std::string_view operation) {
   static constexpr std::string_view kVerbs[] = {"Get",    "List",     "Describe",     "Head",     "Search",
                                                 "Filter", "Query",    "Test",         "Simulate", "Render",
                                                 "Select", "BatchGet", "BatchDescribe"};
-  return std::ranges::any_of(kVerbs,
-                             [&](std::string_view verb) { return operation.name.view().starts_with(verb); });
+  return std::ranges::any_of(kVerbs, [&](std::string_view verb) { return operation.starts_with(verb); });
 }
 
 Value match_path(std::string_view pattern, std::string_view path) {

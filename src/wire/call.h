@@ -36,7 +36,7 @@ void require_operation(const Call& call);
 Fault unsupported(const Operation& operation);
 
 /// True if the operation changes nothing: Get..., List..., Describe..., Head... and their like.
-bool only_reads(const Operation& operation);
+bool only_reads(std::string_view operation);
 
 /// A path's labels by name, decoded: "/b/x%2Fy" of "/{Bucket}/{Key+}" is {Bucket: b, Key: x/y}. An empty object when
 /// the path has none; null if it is not of this form.

@@ -182,7 +182,8 @@ Response encode_rest(const Call& call, const Value& output) {
 Response encode_query(const Call& call, const Value& output, std::string_view request_id) {
   auto name = call.operation->name.view();
   std::string out = fmt::format("<{}Response xmlns=\"{}\">", name, call.service->xml_namespace.view());
-  if (!call.operation->output().members().empty()) {
+  // Also when it has no members: clients look for it wherever the model has an output.
+  if (!output.is_null()) {
     out += fmt::format("<{}Result>", name);
     append_xml_members(out, call.operation->output(), output);
     out += fmt::format("</{}Result>", name);
