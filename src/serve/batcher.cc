@@ -39,11 +39,11 @@ const std::vector<float>& Ticket::logits() const {
   return logits_;
 }
 
-void Ticket::finish(size_t count, std::exception_ptr error) {
+void Ticket::finish(size_t count, const std::exception_ptr& error) {
   std::function<void()> waker;
   {
     std::lock_guard lock(mutex_);
-    if (error) error_ = std::move(error);
+    if (error) error_ = error;
     missing_ -= count;
     if (missing_ == 0) waker = std::move(waker_);
   }
@@ -127,8 +127,11 @@ void Batcher::run_batch(const std::vector<Entry>& batch) {
 void Batcher::work() {
   std::vector<Entry> batch;
   while (take(batch)) {
-    auto left = [](const Entry& entry) { return entry.ticket->left.stop_requested(); };
-    std::erase_if(batch, left);  // nobody waits for these
+    std::erase_if(batch, [](const Entry& entry) {  // the client has left; its connection waits for the ticket
+      if (!entry.ticket->left.stop_requested()) return false;
+      entry.ticket->finish(1, {});
+      return true;
+    });
     if (!batch.empty()) run_batch(batch);
   }
 }

@@ -24,7 +24,7 @@ class Ticket {
 
   /// True when all is done; otherwise `waker` is called once it is.
   bool done_or(const std::function<void()>& waker);
-  /// [items, labels]; rethrows what the model threw. Only when done.
+  /// [items, labels]; rethrows what the model threw. Only when done, and nothing if the client left.
   const std::vector<float>& logits() const;
 
   const std::vector<tasks::PackedItem> items;
@@ -32,7 +32,7 @@ class Ticket {
 
  private:
   friend class Batcher;
-  void finish(size_t count, std::exception_ptr error);
+  void finish(size_t count, const std::exception_ptr& error);
 
   mutable std::mutex mutex_;
   size_t missing_;
@@ -61,6 +61,7 @@ class Batcher {
   /// No more tickets; what is queued is finished.
   void close();
   size_t queued() const;
+  size_t capacity() const { return options_.max_queue; }
 
  private:
   struct Entry {

@@ -16,8 +16,6 @@ namespace {
 
 using format::Json, format::JsonView;
 
-constexpr size_t kMaxInputs = 10'000;  // of one request
-
 [[noreturn]] void fail(const std::string& message) { throw base::Error(base::Kind::invalid, message); }
 
 /// The media type without its parameters, in lower case.
@@ -77,7 +75,12 @@ void read_instances(const JsonView& request, const Model& model, Invocation& inv
       return member ? member->integers(INT32_MIN, INT32_MAX) : std::vector<int64_t>();
     };
     std::vector<int64_t> ids = instance.at("input_ids").integers(INT32_MIN, INT32_MAX);
-    invocation.items.push_back(model.unpad(ids, numbers("attention_mask"), numbers("token_type_ids")));
+    auto mask = numbers("attention_mask"), types = numbers("token_type_ids");
+    try {
+      invocation.items.push_back(model.unpad(ids, mask, types));
+    } catch (const base::Error& error) {  // it names the field
+      throw base::Error(error.kind(), fmt::format("{}: {}", instance.where(), error.what()));
+    }
   }
 }
 
@@ -150,9 +153,10 @@ Invocation read_invocation(const InvocationRequest& request, const Model& model,
     invocation.items.push_back(model.encode(request.body, {}));
   }
   if (invocation.items.empty()) fail("body: no input");
-  if (invocation.items.size() > kMaxInputs) {
+  if (invocation.items.size() > request.max_inputs) {
     failing = 413;
-    fail(fmt::format("body: {} inputs, at most {} in one request", invocation.items.size(), kMaxInputs));
+    fail(fmt::format("body: {} inputs, at most {} in one request", invocation.items.size(),
+                     request.max_inputs));
   }
   return invocation;
 }

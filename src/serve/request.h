@@ -40,12 +40,13 @@ struct Invocation {
 
 struct InvocationRequest {
   std::string_view content_type, accept, body;
+  size_t max_inputs;  // what the queue can hold: more would never be taken
 };
 
 /// Reads a body in the dialect that its type and members say: JSON as Hugging Face's containers take it ("inputs",
 /// "parameters") or as TensorFlow Serving's clients send it ("instances", padded), CSV (a text, or a pair, a record),
 /// plain text. `failing` is the status for an Error that it throws: 415 of an unknown type, 400 of a body that does not
-/// parse, 422 of one that parses and is wrong.
+/// parse, 413 of too many inputs, 422 of what parses and is wrong.
 Invocation read_invocation(const InvocationRequest& request, const Model& model, int& failing);
 
 /// The answer's body for logits [items, labels].

@@ -13,6 +13,8 @@ tasks::PackedItem item(size_t tokens) {
   return {std::vector<int32_t>(tokens, 1), std::vector<int32_t>(tokens)};
 }
 
+constexpr size_t kMaxInputs = 100;
+
 const serve::Model kModel{
     .encode =
         [](std::string_view text, std::optional<std::string_view> pair) {
@@ -31,8 +33,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     for (const char* accept : {"", "text/csv"}) {
       int failing = 0;
       try {
-        serve::Invocation invocation = serve::read_invocation({type, accept, body}, kModel, failing);
-        if (invocation.items.empty()) std::abort();
+        serve::Invocation invocation =
+            serve::read_invocation({type, accept, body, kMaxInputs}, kModel, failing);
+        if (invocation.items.empty() || invocation.items.size() > kMaxInputs) std::abort();
         std::vector<float> logits(invocation.items.size() * kModel.labels.size(), 0.5F);
         if (serve::write_answer(invocation.form, logits, kModel).empty()) std::abort();
       } catch (const base::Error& error) {

@@ -26,6 +26,8 @@ struct Pending {
   std::string request_id;
 
   http::Response answer() const {
+    if (ticket->left.stop_requested())
+      return {499, {}, ""};  // nginx's word for it, for the log: nobody reads this
     base::LogRequest logged(request_id);
     try {
       return json(write_answer(form, ticket->logits(), model), answer_type(form));
@@ -62,7 +64,7 @@ http::Response Service::invoke(http::Request& request) const {
   try {
     if (!open_) throw base::Error(base::Kind::unavailable, "no model: loading, or shutting down");
     InvocationRequest wanted{request.headers.get("content-type"), request.headers.get("accept"),
-                             request.body.text()};
+                             request.body.text(), batcher_->capacity()};
     Invocation invocation = read_invocation(wanted, *model_, failing);
     auto ticket = std::make_shared<Ticket>(std::move(invocation.items), request.stop);
     failing = 429;
