@@ -55,8 +55,7 @@ std::string word(const Node& call, size_t index) {
 
 /// One series after another where the value is an array.
 template <class Each>
-MathValue each(const Node& call, const MathScope& scope, const Each& compute_one) {
-  MathValue value = argument(call, scope, 0);
+MathValue each(const Node& call, MathValue value, const Each& compute_one) {
   if (auto several = std::get_if<Many>(&value)) {
     for (TimeSeries& series : *several) series = compute_one(series);
     return value;
@@ -121,7 +120,7 @@ MathValue combine(const Node& call, const MathScope& scope) {
 MathValue negate(const Node& call, const MathScope& scope) {
   MathValue value = argument(call, scope, 0);
   if (auto number = std::get_if<double>(&value)) return -*number;
-  return each(call, scope, [](const TimeSeries& s) { return apply("*", s, -1.0, false); });
+  return each(call, std::move(value), [](const TimeSeries& s) { return apply("*", s, -1.0, false); });
 }
 
 // Functions of each value, or of neighbours
@@ -130,7 +129,7 @@ template <double (*F)(double)>
 MathValue map_values(const Node& call, const MathScope& scope) {
   MathValue value = argument(call, scope, 0);
   if (auto number = std::get_if<double>(&value)) return F(*number);
-  return each(call, scope, [](const TimeSeries& s) {
+  return each(call, std::move(value), [](const TimeSeries& s) {
     TimeSeries out{.label = s.label, .period = s.period, .points = {}};
     for (const auto& [time, v] : s.points) put(out, time, F(v));
     return out;
@@ -146,7 +145,7 @@ double decimal_log(double v) { return std::log10(v); }
 /// Of each value but the first and the one before it; `seconds` between them.
 template <double (*F)(double change, double seconds)>
 MathValue neighbours(const Node& call, const MathScope& scope) {
-  return each(call, scope, [](const TimeSeries& s) {
+  return each(call, argument(call, scope, 0), [](const TimeSeries& s) {
     TimeSeries out{.label = s.label, .period = s.period, .points = {}};
     for (auto before = s.points.begin(), it = before; it != s.points.end(); before = it++)
       if (it != before)
@@ -160,7 +159,7 @@ double difference(double change, double) { return change; }
 double time_difference(double, double seconds) { return seconds; }
 
 MathValue running_sum(const Node& call, const MathScope& scope) {
-  return each(call, scope, [](TimeSeries s) {
+  return each(call, argument(call, scope, 0), [](TimeSeries s) {
     double sum = 0;
     for (auto& [time, value] : s.points) value = sum += value;
     return s;
@@ -293,7 +292,7 @@ MathValue fill(const Node& call, const MathScope& scope) {
   MathValue with = by_word ? MathValue(0.0) : argument(call, scope, 1);
   if (std::holds_alternative<Many>(with))
     throw wrong(call, "argument 2 must be a number, a time series, REPEAT or LINEAR");
-  return each(call, scope, [&](const TimeSeries& s) {
+  return each(call, argument(call, scope, 0), [&](const TimeSeries& s) {
     TimeSeries out = s;
     for (int64_t time = scope.start; time < scope.end; time += s.period) {
       if (s.points.contains(time)) continue;

@@ -174,6 +174,7 @@ TEST(MetricMath, WhatIsWrongIsSaid) {
   }
   EXPECT_THROW(compute(std::string(2000, '(')), base::Error);
   EXPECT_THROW(compute(std::string(2000, '-') + "1"), base::Error);
+  EXPECT_NO_THROW(compute(std::string(44, '-') + "m1"));  // each argument is computed once
 }
 
 TEST(MetricStatistic, SaysWhatIsAsked) {
