@@ -2,10 +2,13 @@
 //
 //   bench_load --port 8080 --path /invocations --bodies FILE [--type application/json] [--connections 8]
 //              [--requests 1000] [--warmup 50]
+//   bench_load --port 8333 --raw FILE ...
+//   bench_load --port 8333 --slow SECONDS --connections 10000
 //
-// FILE holds one request body per line, sent in order and again from the start. Prints one JSON object:
-// counts by status, requests per second, latency percentiles in milliseconds, and the share of one CPU that
-// the generator used.
+// The file of --bodies holds one request body per line, that of --raw whole requests end to end (signed beforehand); they
+// are sent in order and again from the start. Prints one JSON object: counts by status, requests and bytes per second,
+// latency percentiles in milliseconds, and the share of one CPU that the generator used. With --slow each connection
+// sends one byte of a request's head a second.
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -23,8 +26,10 @@
 #include <cstring>
 #include <fstream>
 #include <map>
+#include <sstream>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 namespace {
@@ -32,8 +37,8 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 struct Options {
-  int port = 8080, connections = 8, requests = 1000, warmup = 0;
-  std::string path = "/", type = "application/json", bodies;
+  int port = 8080, connections = 8, requests = 1000, warmup = 0, slow = 0;
+  std::string path = "/", type = "application/json", bodies, raw;
 };
 
 [[noreturn]] void fail(const std::string& message) {
@@ -44,11 +49,12 @@ struct Options {
 Options parse(int argc, char** argv) {
   Options o;
   std::map<std::string, std::string*> texts{
-      {"--path", &o.path}, {"--type", &o.type}, {"--bodies", &o.bodies}};
+      {"--path", &o.path}, {"--type", &o.type}, {"--bodies", &o.bodies}, {"--raw", &o.raw}};
   std::map<std::string, int*> numbers{{"--port", &o.port},
                                       {"--connections", &o.connections},
                                       {"--requests", &o.requests},
-                                      {"--warmup", &o.warmup}};
+                                      {"--warmup", &o.warmup},
+                                      {"--slow", &o.slow}};
   for (int i = 1; i + 1 < argc; i += 2) {
     if (auto t = texts.find(argv[i]); t != texts.end())
       *t->second = argv[i + 1];
@@ -58,47 +64,79 @@ Options parse(int argc, char** argv) {
       fail(std::string("unknown flag ") + argv[i]);
   }
   if (argc % 2 == 0) fail("a flag lacks its value");
-  if (o.bodies.empty() || o.connections < 1 || o.requests < 1)
-    fail("--bodies FILE, --connections and --requests of at least 1 are needed");
+  if ((o.bodies.empty() + o.raw.empty() + !o.slow != 2) || o.connections < 1 || o.requests < 1)
+    fail("one of --bodies, --raw, --slow; and --connections and --requests of at least 1 are needed");
   return o;
 }
 
-std::vector<std::string> read_requests(const Options& o) {
-  std::ifstream file(o.bodies);
-  if (!file) fail("cannot read " + o.bodies);
+std::ifstream open_file(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) fail("cannot read " + path);
+  return file;
+}
+
+/// The value of Content-Length in a head; `absent` without it.
+size_t content_length(std::string_view head, size_t absent) {
+  std::string lower(head);
+  std::transform(lower.begin(), lower.end(), lower.begin(),
+                 [](unsigned char c) { return char(std::tolower(c)); });
+  size_t at = lower.find("\r\ncontent-length:");
+  return at == std::string::npos ? absent : size_t(std::atoll(lower.c_str() + at + 17));
+}
+
+std::vector<std::string> read_bodies(const Options& o) {
+  std::ifstream file = open_file(o.bodies);
   std::vector<std::string> requests;
   for (std::string body; std::getline(file, body);)
     requests.push_back("POST " + o.path + " HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: " + o.type +
                        "\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body);
-  if (requests.empty()) fail(o.bodies + " has no line");
   return requests;
 }
 
-// Where a response ends, or 0 while it is not whole; only Content-Length framing, which is what model servers
-// send.
-size_t response_end(std::string_view in) {
-  size_t head = in.find("\r\n\r\n");
-  if (head == std::string_view::npos) return 0;
-  std::string lower(in.substr(0, head));
-  std::transform(lower.begin(), lower.end(), lower.begin(),
-                 [](unsigned char c) { return char(std::tolower(c)); });
-  size_t at = lower.find("\r\ncontent-length:");
-  if (at == std::string::npos) fail("a response without Content-Length");
-  size_t length = size_t(std::atoll(lower.c_str() + at + 17)), end = head + 4 + length;
-  return in.size() >= end ? end : 0;
+std::vector<std::string> read_raw(const Options& o) {
+  std::ostringstream all;
+  all << open_file(o.raw).rdbuf();
+  std::string text = std::move(all).str();
+  std::vector<std::string> requests;
+  for (size_t at = 0; at < text.size();) {
+    size_t head = text.find("\r\n\r\n", at);
+    if (head == std::string::npos) fail(o.raw + " ends inside a head");
+    size_t size = head + 4 - at + content_length(std::string_view(text).substr(at, head - at), 0);
+    requests.push_back(text.substr(at, size));
+    at += size;
+  }
+  return requests;
 }
 
 struct Connection {
   int fd = -1;
   std::string_view out;  // what is left to send
-  std::string in;
+  std::string head;      // of the answer, as far as it is there
+  bool in_body = false;
+  size_t body_left = 0;
+  bool closes = false;
   Clock::time_point sent;
 };
+
+int connect_to(int port) {
+  int fd = socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in address{.sin_family = AF_INET,
+                      .sin_port = htons(uint16_t(port)),
+                      .sin_addr = {htonl(INADDR_LOOPBACK)},
+                      .sin_zero = {}};
+  if (fd < 0 || connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof address))
+    fail("cannot connect to port " + std::to_string(port) + ": " + std::strerror(errno));
+  int one = 1;
+  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+  fcntl(fd, F_SETFL, O_NONBLOCK);
+  return fd;
+}
 
 class Load {
  public:
   Load(const Options& options, std::vector<std::string> requests)
-      : options_(options), requests_(std::move(requests)) {
+      : options_(options), requests_(std::move(requests)), buffer_(1 << 20, '\0') {
+    if (requests_.empty()) fail("there is no request to send");
     poll_ = epoll_create1(0);
     connections_.resize(size_t(options.connections));
     for (auto& c : connections_) open(c);
@@ -129,19 +167,11 @@ class Load {
 
   std::vector<double>& latencies() { return latencies_; }
   const std::map<int, int>& statuses() const { return statuses_; }
+  size_t bytes() const { return bytes_; }
 
  private:
   void open(Connection& c) {
-    c.fd = socket(AF_INET, SOCK_STREAM, 0);
-    sockaddr_in address{.sin_family = AF_INET,
-                        .sin_port = htons(uint16_t(options_.port)),
-                        .sin_addr = {htonl(INADDR_LOOPBACK)},
-                        .sin_zero = {}};
-    if (connect(c.fd, reinterpret_cast<sockaddr*>(&address), sizeof address))
-      fail("cannot connect to port " + std::to_string(options_.port));
-    int one = 1;
-    setsockopt(c.fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    fcntl(c.fd, F_SETFL, O_NONBLOCK);
+    c = {.fd = connect_to(options_.port)};
     epoll_event event{.events = EPOLLIN, .data = {.ptr = &c}};
     epoll_ctl(poll_, EPOLL_CTL_ADD, c.fd, &event);
   }
@@ -150,6 +180,7 @@ class Load {
     if (left_ == 0) return 0;
     left_--;
     c.out = requests_[next_++ % requests_.size()];
+    bytes_ += c.out.size();
     c.sent = Clock::now();
     send_rest(c);
     return 1;
@@ -168,18 +199,38 @@ class Load {
     epoll_ctl(poll_, EPOLL_CTL_MOD, c.fd, &event);
   }
 
+  // Takes a piece of an answer; true when it was the last. Only Content-Length framing.
+  bool take(Connection& c, std::string_view piece) {
+    bytes_ += piece.size();
+    if (!c.in_body) {
+      c.head += piece;
+      size_t end = c.head.find("\r\n\r\n");
+      if (end == std::string::npos) return false;
+      int status = std::atoi(c.head.c_str() + 9);
+      c.body_left = content_length(std::string_view(c.head).substr(0, end), status == 204 ? 0 : SIZE_MAX);
+      if (c.body_left == SIZE_MAX) fail("a response without Content-Length");
+      c.closes = c.head.find("onnection: close") < end;
+      statuses_[status]++;
+      c.in_body = true;
+      piece = std::string_view(c.head).substr(end + 4);
+    }
+    c.body_left -= std::min(c.body_left, piece.size());
+    return c.body_left == 0;
+  }
+
   // The change in the number of awaited answers.
   int receive(Connection& c) {
-    char buffer[65536];
-    ssize_t n = read(c.fd, buffer, sizeof buffer);
+    ssize_t n = read(c.fd, buffer_.data(), buffer_.size());
     if (n < 0 && errno == EAGAIN) return 0;
     if (n <= 0) fail("the server closed the connection");
-    c.in.append(buffer, size_t(n));
-    size_t end = response_end(c.in);
-    if (!end) return 0;
+    if (!take(c, std::string_view(buffer_).substr(0, size_t(n)))) return 0;
     latencies_.push_back(std::chrono::duration<double, std::milli>(Clock::now() - c.sent).count());
-    statuses_[std::atoi(c.in.c_str() + 9)]++;
-    c.in.erase(0, end);
+    c.head.clear();
+    c.in_body = false;
+    if (c.closes) {
+      close(c.fd);
+      open(c);
+    }
     return start(c) - 1;
   }
 
@@ -188,8 +239,9 @@ class Load {
   std::vector<Connection> connections_;
   std::vector<double> latencies_;
   std::map<int, int> statuses_;
+  std::string buffer_;
   int poll_ = -1, left_ = 0;
-  size_t next_ = 0;
+  size_t next_ = 0, bytes_ = 0;
 };
 
 double cpu_seconds() {
@@ -199,17 +251,45 @@ double cpu_seconds() {
   return seconds(usage.ru_utime) + seconds(usage.ru_stime);
 }
 
+// Prints a line when all connections are there. What the server closes is opened again.
+void run_slow(const Options& o) {
+  static constexpr std::string_view kHead = "GET /slow HTTP/1.1\r\nHost: slow\r\nX-Slow: ";
+  std::vector<int> fds;
+  for (int i = 0; i < o.connections; i++) fds.push_back(connect_to(o.port));
+  std::printf("{\"connected\": %zu}\n", fds.size());
+  std::fflush(stdout);
+  size_t again = 0;
+  auto begin = Clock::now();
+  for (int second = 0; second < o.slow; second++) {
+    for (size_t i = 0; i < fds.size(); i++) {
+      if (i % 100 == 0)  // spread over the second
+        std::this_thread::sleep_until(begin + std::chrono::seconds(second) +
+                                      std::chrono::microseconds(1'000'000 * i / fds.size()));
+      char byte = size_t(second) < kHead.size() ? kHead[size_t(second)] : 'x';
+      if (send(fds[i], &byte, 1, MSG_NOSIGNAL) == 1) continue;
+      close(fds[i]);
+      fds[i] = connect_to(o.port);
+      again++;
+    }
+  }
+  std::printf("{\"connected\": %zu, \"again\": %zu, \"cpu_share\": %.4f}\n", fds.size(), again,
+              cpu_seconds() / o.slow);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   Options options = parse(argc, argv);
-  Load load(options, read_requests(options));
+  if (options.slow) return run_slow(options), 0;
+  Load load(options, options.raw.empty() ? read_bodies(options) : read_raw(options));
   if (options.warmup) load.run(options.warmup);
+  size_t bytes = load.bytes();
   double cpu = cpu_seconds();
   auto begin = Clock::now();
   load.run(options.requests);
   double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
   cpu = cpu_seconds() - cpu;
+  bytes = load.bytes() - bytes;
   auto& ms = load.latencies();
   std::sort(ms.begin(), ms.end());
   auto percentile = [&](double p) { return ms[std::min(ms.size() - 1, size_t(p * double(ms.size())))]; };
@@ -217,8 +297,8 @@ int main(int argc, char** argv) {
   for (auto [status, count] : load.statuses())
     statuses += (statuses.empty() ? "\"" : ", \"") + std::to_string(status) + "\": " + std::to_string(count);
   std::printf(
-      "{\"requests\": %zu, \"seconds\": %.4f, \"per_second\": %.2f, \"p50_ms\": %.4f, \"p90_ms\": %.4f, "
-      "\"p99_ms\": %.4f, \"cpu_share\": %.4f, \"statuses\": {%s}}\n",
-      ms.size(), seconds, double(ms.size()) / seconds, percentile(.5), percentile(.9), percentile(.99),
-      cpu / seconds, statuses.c_str());
+      "{\"requests\": %zu, \"seconds\": %.4f, \"per_second\": %.2f, \"bytes_per_second\": %.0f, \"p50_ms\": "
+      "%.4f, \"p90_ms\": %.4f, \"p99_ms\": %.4f, \"cpu_share\": %.4f, \"statuses\": {%s}}\n",
+      ms.size(), seconds, double(ms.size()) / seconds, double(bytes) / seconds, percentile(.5),
+      percentile(.9), percentile(.99), cpu / seconds, statuses.c_str());
 }

