@@ -107,14 +107,47 @@ TEST(Forward, CarriesABodyThatEndsWithTheConnection) {
 
 TEST(Forward, LetsTheHeadBeEdited) {
   Running behind({{"POST", "/*", [](Request&) -> Response { return {500, {{"A", "1"}}, "failed"}; }}});
-  Running front({forward_to(behind.server.port(), {.edit = [](int& status, Headers& headers) {
-                              status = 424;
-                              headers.set("A", "2");
-                            }})});
+  auto edit = [](int& status, Headers& headers) -> std::optional<BodyFilter> {
+    status = 424;
+    headers.set("A", "2");
+    return std::nullopt;
+  };
+  Running front({forward_to(behind.server.port(), {.edit = edit})});
   auto answer = front.wire().ask(post("/", ""));
   EXPECT_EQ(answer.status, 424);
   EXPECT_TRUE(answer.has("A: 2\r\n"));
   EXPECT_EQ(answer.body, "failed");
+}
+
+/// Each piece in brackets; the end says whether it was one.
+std::optional<BodyFilter> in_brackets(int&, Headers&) {
+  return BodyFilter{.piece = [](std::string_view piece) { return "<" + std::string(piece) + ">"; },
+                    .end = [](bool whole) { return std::string(whole ? "whole" : "broken"); }};
+}
+
+TEST(Forward, LetsTheBodyBeChanged) {
+  Running behind({{"POST", "/*", [](Request& request) { return text(std::string(request.body.text())); }}});
+  Running front({forward_to(behind.server.port(), {.edit = in_brackets})});
+  auto wire = front.wire();
+  wire.send(post("/", "abc"));
+  EXPECT_TRUE(wire.until("\r\n0\r\n\r\n").ends_with("\r\n\r\na\r\n<abc>whole\r\n0\r\n\r\n"));
+  wire.send(post("/", ""));
+  EXPECT_TRUE(wire.until("\r\n0\r\n\r\n").ends_with("\r\n\r\n5\r\nwhole\r\n0\r\n\r\n"));
+  EXPECT_EQ(behind.server.connections(), 1u);
+}
+
+TEST(Forward, EndsAChangedBodyThatBrokeOff) {
+  Scripted behind([](Wire& wire) {
+    wire.until("\r\n\r\n");
+    wire.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n");
+  });
+  Running front({forward_to(behind.port(), {.edit = in_brackets})});
+  auto wire = front.wire();
+  for (int i = 0; i < 2; ++i) {
+    wire.send(post("/", ""));
+    EXPECT_TRUE(wire.until("\r\n0\r\n\r\n").ends_with("<half>\r\n6\r\nbroken\r\n0\r\n\r\n"));
+  }
+  EXPECT_EQ(behind.connections, 2) << "a connection that broke off is not used again";
 }
 
 TEST(Forward, SaysWhenNobodyIsThere) {
@@ -139,7 +172,7 @@ TEST(Forward, GoesElsewhereWhenToldSo) {
       {{"POST", "/*", [](Request& request) { return text("second " + std::string(request.body.text())); }}});
   Forward second{.host = "localhost", .port = behind.server.port()};
   Running front({forward_to(port, {.otherwise = [second](const base::Error& error) {
-                              EXPECT_EQ(error.kind(), base::Kind::unavailable);
+                              EXPECT_EQ(error.kind(), base::Kind::not_found);
                               return Response{0, {}, second};
                             }})});
   EXPECT_EQ(front.wire().ask(post("/", "x")).body, "second x");

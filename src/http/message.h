@@ -93,6 +93,14 @@ struct Later {
   std::function<bool(Response& answer, const Waker& waker)> poll;
 };
 
+/// Changes another server's body on its way to the client; its length is not known then. On the io thread.
+struct BodyFilter {
+  /// What goes out for a piece, as it was read.
+  std::function<std::string(std::string_view piece)> piece;
+  /// What goes out at the end; not `whole`: the other server broke off, and the answer ends properly nevertheless.
+  std::function<std::string(bool whole)> end;
+};
+
 /// The request is sent on to another server and its answer is streamed back.
 struct Forward {
   std::string host;
@@ -102,10 +110,11 @@ struct Forward {
   std::chrono::milliseconds connect_timeout{1000};
   std::chrono::milliseconds timeout{
       60'000};  // from the last byte sent to the head of the answer; between pieces
-  /// May change the head of the answer before it goes to the client.
-  std::function<void(int& status, Headers& headers)> edit;
-  /// The answer when the other server cannot be reached (unavailable) or has failed before its head was complete
-  /// (unavailable; cancelled: the timeout). On the io thread; may be another forward. Empty: 502, 504.
+  /// May change the head of the answer before it goes to the client, and the body.
+  std::function<std::optional<BodyFilter>(int& status, Headers& headers)> edit;
+  /// The answer when the other server cannot be reached (not_found: it has seen nothing of the request) or has failed
+  /// before its head was complete (unavailable; cancelled: the timeout). On the io thread; may be another forward.
+  /// Empty: 502, 504.
   std::function<Response(const base::Error&)> otherwise;
   /// Held until the exchange is over.
   std::shared_ptr<void> lease;

@@ -62,7 +62,7 @@ awaitable<Session::Step> Session::forward() {
     if (!upstream) {
       upstream = std::make_unique<Upstream>(loop_.context);
       bool connected = co_await connect_upstream(forward, *upstream);
-      if (!connected) co_return forward_failed(forward, "cannot connect to " + key);
+      if (!connected) co_return forward_failed(forward, base::Kind::not_found, "cannot connect to " + key);
     }
     Other other(connection_, upstream->socket);
     Step step = co_await exchange_upstream(forward, *upstream);
@@ -71,9 +71,11 @@ awaitable<Session::Step> Session::forward() {
                        (!upstream->sent || idempotent(request_.method));
     if (stale) continue;
     if (step == Step::go_on)
-      co_return forward_failed(forward, key + " closed the connection before its answer");
+      co_return forward_failed(forward, base::Kind::unavailable,
+                               key + " closed the connection before its answer");
     auto& idle = loop_.upstreams[key];
-    if (step == Step::answer && upstream->parser->keep_alive() && idle.size() < kMaxIdle) {
+    if (step == Step::answer && upstream->parser->done() && upstream->parser->keep_alive() &&
+        idle.size() < kMaxIdle) {
       upstream->reused = true;
       idle.push_back(std::move(upstream));
     }
@@ -164,41 +166,48 @@ awaitable<bool> Session::pass_back(const Forward& forward, Upstream& upstream) {
     if (!hop_by_hop(name) || (request_.method == "HEAD" && same_name(name, "Content-Length")))
       response_.headers.add(name, value);
   response_.headers.remove(service_.options.request_id_header);
-  if (forward.edit) forward.edit(response_.status, response_.headers);
+  std::optional<BodyFilter> filter;
+  if (forward.edit) filter = forward.edit(response_.status, response_.headers);
 
   std::optional<uint64_t> length;
-  if (auto known = parser.content_length()) length = *known;
-  if (parser.done()) length = 0;
+  if (auto known = parser.content_length(); known && !filter) length = *known;
+  if (parser.done() && !filter) length = 0;
   const bool in_chunks = !length && chunked();
   std::string out = head(length), piece;
-  for (;;) {
+  for (bool broken = false;;) {
     piece.clear();
     size_t taken = 1;
-    while (!parser.done() && upstream.input.size() > 0 && taken > 0) {
+    while (!broken && !parser.done() && upstream.input.size() > 0 && taken > 0) {
       taken = parser.feed(view(upstream.input), piece);
       upstream.input.consume(taken);
-      if (parser.refusal()) co_return false;
+      broken = parser.refusal().has_value();
+    }
+    if (broken && !filter) co_return false;
+    const bool over = broken || parser.done();
+    if (filter) {
+      if (!piece.empty()) piece = filter->piece(piece);
+      if (over) piece += filter->end(!broken);
     }
     sent_ += piece.size();
     if (in_chunks)
-      add_chunk(out, piece, parser.done());
+      add_chunk(out, piece, over);
     else
       out += piece;
     bool written = co_await connection_.write(out);
-    if (!written) co_return false;
-    if (parser.done()) co_return true;
+    if (!written || over) co_return written;
     out.clear();
     connection_.expect_within(forward.timeout);
     bool more = co_await read_upstream(upstream);
-    if (!more && !parser.done()) co_return false;
+    broken = !more && !parser.done();
+    if (broken && connection_.left()) co_return false;
   }
 }
 
-Session::Step Session::forward_failed(const Forward& forward, const std::string& what) {
+Session::Step Session::forward_failed(const Forward& forward, base::Kind kind, const std::string& what) {
   if (connection_.left()) return Step::gone;
   const bool late = connection_.expired();
   base::Error error(
-      late ? base::Kind::cancelled : base::Kind::unavailable,
+      late ? base::Kind::cancelled : kind,
       late ? forward.host + ":" + std::to_string(forward.port) + " did not answer in time" : what);
   response_ =
       forward.otherwise ? forward.otherwise(error) : service_.refuse(request_, late ? 504 : 502, error);

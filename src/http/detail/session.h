@@ -59,7 +59,7 @@ class Session {
   awaitable<bool> send_upstream(const Forward& forward, Upstream& upstream);
   awaitable<bool> read_upstream(Upstream& upstream);
   awaitable<bool> pass_back(const Forward& forward, Upstream& upstream);
-  Step forward_failed(const Forward& forward, const std::string& what);
+  Step forward_failed(const Forward& forward, base::Kind kind, const std::string& what);
 
   std::shared_ptr<Connection> owner_;
   Connection& connection_;
