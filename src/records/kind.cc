@@ -28,6 +28,42 @@ constexpr Kind kEndpointConfig{
     .defaults = R"({"EnableNetworkIsolation": false})",
 };
 
+namespace {
+
+constexpr Transition kEndpointTransitions[] = {
+    {"Creating", "InService"}, {"Creating", "Failed"}, {"Creating", "Deleting"},
+    {"InService", "Deleting"}, {"Failed", "Deleting"},
+};
+
+// A program that serves a variant: Starting until its first good /ping; Stopping until it is gone.
+constexpr Transition kReplicaTransitions[] = {
+    {"Starting", "Ready"}, {"Starting", "Stopping"}, {"Ready", "Stopping"}};
+
+}  // namespace
+
+constexpr Kind kEndpoint{
+    .name = "endpoint",
+    .arn = "sagemaker:{region}:{account}:endpoint/{name}",
+    .any_case = true,
+    .missing = base::Kind::invalid,
+    .taken = base::Kind::invalid,
+    .missing_text = "Could not find endpoint \"{arn}\".",
+    .taken_text = "Cannot create already existing endpoint \"{arn}\".",
+    .status = "Creating",
+    .transitions = kEndpointTransitions,
+};
+
+constexpr Kind kReplica{
+    .name = "replica",
+    .arn = "sagemaker:{region}:{account}:endpoint-instance/{name}",
+    .missing = base::Kind::not_found,
+    .taken = base::Kind::exists,
+    .missing_text = "There is no instance {name}.",
+    .taken_text = "There is an instance {name} already.",
+    .status = "Starting",
+    .transitions = kReplicaTransitions,
+};
+
 constexpr Kind kLogGroup{
     .name = "log-group",
     .arn = "logs:{region}:{account}:log-group:{name}",
@@ -56,7 +92,7 @@ constexpr Kind kPolicy{
 };
 
 std::span<const Kind* const> kinds() {
-  static constexpr const Kind* kAll[] = {&kModel, &kEndpointConfig, &kLogGroup, &kRole, &kPolicy};
+  static constexpr const Kind* kAll[] = {&kModel, &kEndpointConfig, &kEndpoint, &kLogGroup, &kRole, &kPolicy};
   return kAll;
 }
 
