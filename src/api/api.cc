@@ -56,7 +56,8 @@ Api::Api(store::Store& store, records::Account account)
     : keys_(store, account),
       tokens_(store.secret("tokens")),
       resources_(account, tokens_),
-      platform_{store, keys_, tokens_, resources_},
+      endpoints_(store, resources_, router_),
+      platform_{store, keys_, tokens_, resources_, router_, endpoints_},
       handler_([this](Request& request) { return answer(request); }),
       own_handler_([this](Request& request) { return own_page(request); }),
       good_(outcome("ok")),
@@ -133,7 +134,9 @@ Response Api::answer(Request& request) {
     return serve(request, call);
   } catch (const base::Error& error) {
     wire::Fault fault = wire::fault_of(error, call.service);
-    if (fault.status() >= 500 && fault.status() != kNotServed)
+    bool ours =
+        fault.status() >= 500 && fault.status() != kNotServed && fault.kind() != base::Kind::unavailable;
+    if (ours)
       base::log(base::Level::error, "request_failed", {{"operation", request.note}, {"error", error.what()}});
     return wire::encode_fault(call, fault, request.path(), request.id);
   }

@@ -20,6 +20,9 @@ class Api {
   Api(const Api&) = delete;
   ~Api();
 
+  /// Once clients can be told the server's address: what serves endpoints is started and watched from here on.
+  void start(const std::string& url) { endpoints_.start(url); }
+
   /// What http::Server is made of: dispatcher; the forms of errors outside handlers; the line of log per request. Body
   /// limits and the staging folder are set too.
   http::ServerOptions options();
@@ -45,6 +48,8 @@ class Api {
   Keys keys_;
   records::Tokens tokens_;
   records::Resources resources_;
+  fleet::Router router_;
+  fleet::Endpoints endpoints_;
   Platform platform_;
   wire::Verifier verifier_;
   wire::Validator validator_;

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "api/keys.h"
+#include "fleet/endpoints.h"
 #include "http/server.h"
 #include "records/resources.h"
 #include "store/store.h"
@@ -21,6 +22,8 @@ struct Platform {
   Keys& keys;
   const records::Tokens& tokens;
   const records::Resources& resources;
+  fleet::Router& router;
+  fleet::Endpoints& endpoints;
   const records::Account& account() const { return resources.account(); }
 };
 
@@ -85,7 +88,8 @@ struct Family {
 /// All of them; nothing registers itself.
 std::span<const Family* const> families();
 
-extern const Family kSts, kIam, kModels, kSagemakerTags, kLogs, kLogEvents, kCloudwatch, kMetricData;
+extern const Family kSts, kIam, kModels, kEndpoints, kRuntime, kSagemakerTags, kLogs, kLogEvents, kCloudwatch,
+    kMetricData;
 extern const Family kS3Buckets, kS3Settings, kS3Objects, kS3Listing, kS3Copy, kS3Multipart, kS3Uploads;
 
 }  // namespace textmill::api

@@ -62,6 +62,10 @@ Value list(Exchange& ex, const Stored& stored) {
   Value::Array summaries;
   for (const auto& resource : page.resources) {
     Value summary = document(ex.platform, stored, {.name = resource.name, .created = resource.created});
+    if (!stored.status.empty()) {
+      summary.set(stored.status, resource.status);
+      summary.set("LastModifiedTime", wire::to_seconds(resource.modified));
+    }
     summaries.push_back(std::move(summary));
   }
   Value out = Value::object({{std::string(stored.list), std::move(summaries)}});

@@ -14,6 +14,7 @@ struct Stored {
   std::string_view list;       // member of the list's output: "Models"
   /// Throws for what the shapes cannot forbid; may fill in defaults. Null: nothing.
   void (*check)(Exchange& ex, store::Connection& connection, Value& body) = nullptr;
+  std::string_view status = {};  // member of what a list says of each: "EndpointStatus"; empty: none
 };
 
 Value create(Exchange& ex, const Stored& stored);

@@ -122,6 +122,7 @@ int up(const Values& values) {
                   .account = account.id,
                   .certificate = tls ? std::filesystem::absolute(tls->certificate).string() : ""};
   write_server_file(folder, file);
+  api.start(file.url);
   announce(file, folder);
   base::log(base::Level::info, "server_started", {{"url", file.url}, {"folder", folder.string()}});
   wait(signals, server, tls);

@@ -24,7 +24,8 @@ const VariantRoute* by_weight(const std::vector<VariantRoute>& variants, uint64_
   for (const auto& variant : variants) {
     if (variant.replicas.empty() || share(variant) == 0) continue;
     chosen = &variant;
-    if ((at -= share(variant)) < 0) break;
+    at -= share(variant);
+    if (at < 0) break;
   }
   return chosen;
 }
@@ -32,7 +33,7 @@ const VariantRoute* by_weight(const std::vector<VariantRoute>& variants, uint64_
 }  // namespace
 
 std::shared_ptr<Lease> Router::choose(std::string_view endpoint, std::string_view variant,
-                                            const std::vector<std::string>& without) {
+                                      const std::vector<std::string>& without) {
   auto routes = routes_.load();
   auto found = routes->find(records::key_of(records::kEndpoint, endpoint));
   if (found == routes->end())

@@ -53,7 +53,7 @@ class Router {
   /// none of `without` (ids). Throws not_found for an endpoint that is not in service, invalid for a variant that it does
   /// not have, unavailable when no replica is ready.
   std::shared_ptr<Lease> choose(std::string_view endpoint, std::string_view variant,
-                                      const std::vector<std::string>& without = {});
+                                const std::vector<std::string>& without = {});
 
  private:
   std::atomic<std::shared_ptr<const Routes>> routes_ = std::make_shared<const Routes>();

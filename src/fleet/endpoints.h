@@ -1,0 +1,91 @@
+#pragma once
+
+#include <deque>
+#include <future>
+#include <map>
+#include <mutex>
+#include <string>
+#include <thread>
+
+#include "base/time.h"
+#include "fleet/model_cache.h"
+#include "fleet/router.h"
+#include "fleet/task.h"
+#include "plan/endpoint.h"
+#include "records/resources.h"
+#include "store/store.h"
+
+namespace textmill::fleet {
+
+/// The reconciler of endpoints: looks at rows, locks and /ping, asks plan what to do, does it. The instances that it
+/// starts outlive this process; the next one finds them by their locks.
+///
+/// A row of the kind endpoint holds {EndpointConfigName, Variants: the configuration's, each with its Container,
+/// FailureReason}; one of the kind replica {Endpoint, Variant, Port, Model: in the cache, Offset, Next: of the journal}.
+class Endpoints {
+ public:
+  /// Publishes what is ready, and does nothing else yet.
+  Endpoints(store::Store& store, const records::Resources& resources, Router& router);
+  Endpoints(const Endpoints&) = delete;
+  ~Endpoints();
+
+  /// From here on instances are started, watched, ended. `url`: where they find the server.
+  void start(std::string url);
+  /// Something was written: look now.
+  void wake();
+
+ private:
+  /// What is known of an instance beside its row.
+  struct Known {
+    std::shared_ptr<Replica> replica;
+    std::future<std::string> preparing;  // why it could not be started; empty: it runs
+    std::string trouble;
+    std::deque<std::string> last_lines;
+    bool watched = false, asked_to_stop = false;
+    base::SteadyTime stopping_since;
+  };
+  /// Instances that fail one after the other are started ever more slowly.
+  struct Setback {
+    int count = 0;
+    base::SteadyTime until;
+  };
+  struct World {
+    std::vector<records::Resource> endpoints, replicas;
+  };
+
+  void run(std::stop_token stop);
+  void wait(std::stop_token stop);
+  World read_world();
+  /// True if something was done: then what comes next is looked at anew.
+  bool pass();
+  bool tend(records::Resource& endpoint, std::vector<records::Resource*>& replicas);
+  plan::Endpoint look(const records::Resource& endpoint, const std::vector<records::Resource*>& replicas);
+  plan::Instance look(records::Resource& replica);
+  void publish(const World& world);
+
+  void act(records::Resource& endpoint, const plan::EndpointAction& action);
+  void start_instance(const records::Resource& endpoint, const std::string& variant);
+  std::string prepare(const std::string& id, const records::Resource& endpoint, const std::string& variant,
+                      uint16_t port);
+  void forget(const std::string& id, const std::string& endpoint, bool failed);
+  void set_status(const records::Kind& kind, const std::string& name, std::string_view status);
+  void fail(const records::Resource& endpoint, const std::string& reason);
+
+  void take_journal(records::Resource& replica, Known& known);
+  bool ping(uint16_t port) const;
+  AttemptFolder folder(const std::string& id) const { return {store_.folder() / "attempts" / id}; }
+
+  store::Store& store_;
+  const records::Resources& resources_;
+  Router& router_;
+  const base::Path program_;
+  ModelCache models_;
+  std::string url_;
+  base::Descriptor news_, awake_;            // inotify of journals; eventfd
+  std::map<std::string, Known> known_;       // its threads wake this one
+  std::map<std::string, Setback> setbacks_;  // by endpoint/variant
+  int due_ = 0;                              // milliseconds until the next look
+  std::jthread thread_;
+};
+
+}  // namespace textmill::fleet

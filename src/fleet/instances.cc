@@ -1,0 +1,189 @@
+#include <arpa/inet.h>
+#include <fmt/format.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <random>
+#include <set>
+
+#include "base/error.h"
+#include "base/hash.h"
+#include "contract/layout.h"
+#include "contract/serving.h"
+#include "fleet/attempt.h"
+#include "fleet/endpoints.h"
+#include "fleet/journal.h"
+#include "fleet/python.h"
+#include "fleet/serving.h"
+#include "store/logs.h"
+
+// How an instance of an endpoint is laid out and started, and what it says.
+
+namespace textmill::fleet {
+
+using base::Path;
+using format::Json;
+using records::Resource;
+
+namespace {
+
+// Below the ports that the kernel gives to outgoing connections.
+constexpr int kFirstPort = 20'000, kPorts = 12'000;
+constexpr size_t kLastLines = 8;
+
+/// "i-0123456789abcdef0"
+std::string new_id() {
+  std::string bytes = store::random_bytes(9);
+  return "i-" + base::hex({reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()}).substr(0, 17);
+}
+
+bool is_free(int port) {
+  base::Descriptor socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(static_cast<uint16_t>(port));
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  return ::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
+}
+
+/// One that nobody listens at and that is in none of `taken`.
+uint16_t free_port(const std::set<int64_t>& taken) {
+  std::random_device random;
+  for (int i = 0; i < 200; ++i) {
+    int port = kFirstPort + static_cast<int>(random() % kPorts);
+    if (!taken.contains(port) && is_free(port)) return static_cast<uint16_t>(port);
+  }
+  throw base::Error(base::Kind::unavailable, "no free port was found for an instance");
+}
+
+std::string text(const Json& body, std::string_view member) {
+  const Json* value = body.find(member);
+  return value && value->string() ? *value->string() : std::string();
+}
+
+int64_t integer(const Json& body, std::string_view member) {
+  const Json* value = body.find(member);
+  return value && value->integer() ? *value->integer() : 0;
+}
+
+const Json& container_of(const Resource& endpoint, const std::string& variant) {
+  for (const Json& one : *endpoint.body.find("Variants")->array())
+    if (text(one, "VariantName") == variant) return *one.find("Container");
+  throw base::Error(base::Kind::internal,
+                    fmt::format("endpoint {} has no variant {}", endpoint.name, variant));
+}
+
+/// The log group's resource; made by whoever speaks first.
+int64_t group_of(store::Connection& c, const records::Resources& resources, const std::string& endpoint) {
+  std::string name = "/aws/sagemaker/Endpoints/" + endpoint;
+  auto group = resources.find(c, records::kLogGroup, name);
+  return group ? group->id
+               : resources.create(c, records::kLogGroup, {.name = name, .body = Json::object({})}).id;
+}
+
+int64_t stream_of(store::Connection& c, int64_t group, const std::string& name) {
+  if (!store::find_log_stream(c, group, name)) store::create_log_stream(c, group, name);
+  return store::find_log_stream(c, group, name)->id;
+}
+
+}  // namespace
+
+/// Commits to it first: whatever dies after that, the row says what to look for.
+void Endpoints::start_instance(const Resource& endpoint, const std::string& variant) {
+  std::string id = new_id();
+  std::set<int64_t> taken;
+  for (const Resource& one : read_world().replicas) taken.insert(integer(one.body, "Port"));
+  uint16_t port = free_port(taken);
+  store_.database().write([&](store::Connection& c) {
+    resources_.create(c, records::kReplica,
+                      {.name = id,
+                       .body = Json::object({{"Endpoint", endpoint.name},
+                                             {"Variant", variant},
+                                             {"Port", port},
+                                             {"Offset", 0},
+                                             {"Next", 0}})});
+    stream_of(c, group_of(c, resources_, endpoint.name), variant + "/" + id);
+  });
+  known_[id].preparing = std::async(std::launch::async, [=, this] {
+    std::string trouble = prepare(id, endpoint, variant, port);
+    wake();
+    return trouble;
+  });
+}
+
+std::string Endpoints::prepare(const std::string& id, const Resource& endpoint, const std::string& variant,
+                               uint16_t port) {
+  try {
+    const Json& container = container_of(endpoint, variant);
+    AttemptFolder place = folder(id);
+    Path model;
+    std::filesystem::create_directories(place.path / id / "input");
+    if (std::string url = text(container, "ModelDataUrl"); !url.empty()) {
+      model = models_.path(models_.unpack(url));
+      std::filesystem::create_directory_symlink(model, place.input(id, "model"));
+    }
+    Task task{.name = endpoint.name + "/" + variant,
+              .hosts = {id},
+              .training = false,
+              .grace = std::chrono::seconds(contract::kServingGraceSeconds),
+              .hidden = {store_.folder()},
+              .pack = Task::Pack::nothing};
+    task.environment = {{"SAGEMAKER_BIND_TO_PORT", std::to_string(port)},
+                        {"SAGEMAKER_SAFE_PORT_RANGE", fmt::format("{}-{}", port, port)},
+                        {"SAGEMAKER_REGION", resources_.account().region},
+                        {"AWS_REGION", resources_.account().region},
+                        {"AWS_DEFAULT_REGION", resources_.account().region},
+                        {"AWS_ENDPOINT_URL", url_}};
+    if (const Json* environment = container.find("Environment"))
+      for (const auto& [name, value] : *environment->object()) task.environment[name] = *value.string();
+    auto program = serving_program({.image = text(container, "Image"),
+                                    .model = model,
+                                    .script = task.environment["SAGEMAKER_PROGRAM"],
+                                    .program = program_,
+                                    .python = python_folder(store_.folder()),
+                                    .environments = store_.folder() / "environments"});
+    task.command = program.command;
+    task.visible = program.visible;
+    write_task(place.task(), task);
+    start_runner(place);
+    return {};
+  } catch (const base::Error& error) {
+    using enum base::Kind;
+    bool users = error.kind() == invalid || error.kind() == not_found || error.kind() == limit;
+    return fmt::format("{}: {}", users ? "ClientError" : "InternalServerError", error.what());
+  } catch (const std::exception& error) { return fmt::format("InternalServerError: {}", error.what()); }
+}
+
+/// What its program said goes into the logs, together with how far its journal was read.
+void Endpoints::take_journal(Resource& replica, Known& known) {
+  while (true) {
+    JournalPlace place{integer(replica.body, "Offset"), integer(replica.body, "Next")};
+    auto events = read_journal(folder(replica.name).journal(), place);
+    if (events.empty()) return;
+    std::vector<store::LogEvent> lines;
+    int64_t now =
+        std::chrono::duration_cast<std::chrono::milliseconds>(base::wall_now().time_since_epoch()).count();
+    for (const auto& event : events) {
+      std::string said = event.what == "log"   ? event.text("text")
+                         : event.what == "end" ? event.text("text")
+                                               : "";
+      if (said.empty()) continue;
+      if (event.what == "log") lines.push_back({.time = event.time, .ingested = now, .message = said});
+      if (!known.last_lines.empty() && known.last_lines.back() == said) continue;
+      known.last_lines.push_back(said);
+      if (known.last_lines.size() > kLastLines) known.last_lines.pop_front();
+    }
+    replica.body.set("Offset", place.offset);
+    replica.body.set("Next", place.next);
+    store_.database().write([&](store::Connection& c) {
+      resources_.update(c, replica);
+      if (lines.empty()) return;
+      int64_t group = group_of(c, resources_, text(replica.body, "Endpoint"));
+      std::ranges::stable_sort(lines, {}, &store::LogEvent::time);
+      store::LogBatch(lines).append_to(
+          c, stream_of(c, group, text(replica.body, "Variant") + "/" + replica.name));
+    });
+  }
+}
+
+}  // namespace textmill::fleet

@@ -1,0 +1,106 @@
+#include "fleet/model_cache.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "base/error.h"
+#include "base/hash.h"
+#include "format/archive.h"
+#include "store/objects.h"
+
+namespace textmill::fleet {
+
+using base::Path;
+
+namespace {
+
+constexpr std::string_view kScheme = "s3://";
+constexpr const char* kPartial = ".partial";
+
+base::Error missing(std::string_view url) {
+  return {base::Kind::not_found, fmt::format("Could not find model data at {}.", url)};
+}
+
+/// The bytes of an object, or the file that holds them.
+std::variant<std::string, Path> content(store::Store& store, std::string_view url) {
+  size_t slash = url.find('/', kScheme.size());
+  if (!url.starts_with(kScheme) || slash == url.npos)
+    throw base::Error(base::Kind::invalid, fmt::format("ModelDataUrl {}: expected s3://bucket/key", url));
+  return store.database().read([&](store::Connection& c) {
+    auto bucket = store::find_bucket(c, url.substr(kScheme.size(), slash - kScheme.size()));
+    auto object = bucket ? store::find_object(c, bucket->id, url.substr(slash + 1)) : std::nullopt;
+    if (!object) throw missing(url);
+    return store.blobs().content(c, object->blob);
+  });
+}
+
+uint64_t bytes_in(const Path& folder) {
+  uint64_t bytes = 0;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder))
+    if (entry.is_regular_file()) bytes += entry.file_size();
+  return bytes;
+}
+
+}  // namespace
+
+ModelCache::ModelCache(store::Store& store, Path folder, uint64_t most)
+    : store_(store), folder_(std::move(folder)), most_(most) {
+  std::filesystem::create_directories(folder_);
+  for (const auto& entry : std::filesystem::directory_iterator(folder_))
+    if (entry.path().extension() == kPartial) std::filesystem::remove_all(entry.path());
+}
+
+std::string ModelCache::unpack(std::string_view url) {
+  std::lock_guard lock(mutex_);
+  auto no_sweeps = store_.blobs().pause_sweeps();  // the file stays where it is
+  auto found = content(store_, url);
+  const auto* file = std::get_if<Path>(&found);
+  // The path of a blob is its sum: FOLDER/ab/cdef...
+  std::string name = file ? file->parent_path().filename().string() + file->filename().string()
+                          : base::sha256_hex(std::get<std::string>(found));
+  if (!std::filesystem::exists(path(name))) {
+    Path partial = path(name + kPartial);
+    std::filesystem::remove_all(partial);
+    std::filesystem::create_directories(partial);
+    try {
+      base::TemporaryFolder small;
+      Path archive = file ? *file : small.path() / "model.tar.gz";
+      if (!file) base::write_file_durably(archive, std::get<std::string>(found));
+      format::extract_archive(archive, partial);
+    } catch (const base::Error& error) {
+      std::filesystem::remove_all(partial);
+      throw base::Error(error.kind(), fmt::format("{}: {}", url, error.what()));
+    }
+    std::filesystem::rename(partial, path(name));
+  }
+  std::filesystem::last_write_time(path(name), std::filesystem::file_time_type::clock::now());
+  return name;
+}
+
+std::vector<ModelCache::Entry> ModelCache::entries() const {
+  std::vector<Entry> out;
+  for (const auto& entry : std::filesystem::directory_iterator(folder_))
+    if (entry.path().extension() != kPartial)
+      out.push_back({entry.path().filename(), bytes_in(entry.path()), entry.last_write_time()});
+  std::ranges::sort(out, std::greater{}, &Entry::used);
+  return out;
+}
+
+uint64_t ModelCache::trim(const std::set<std::string>& in_use, uint64_t most) {
+  std::lock_guard lock(mutex_);
+  uint64_t kept = 0, freed = 0;
+  for (const Entry& entry : entries()) {
+    if (in_use.contains(entry.name) || kept + entry.bytes <= most) {
+      kept += entry.bytes;
+      continue;
+    }
+    std::filesystem::rename(path(entry.name), path(entry.name + kPartial));
+    std::filesystem::remove_all(path(entry.name + kPartial));
+    freed += entry.bytes;
+  }
+  return freed;
+}
+
+}  // namespace textmill::fleet

@@ -1,0 +1,41 @@
+#pragma once
+
+#include <mutex>
+#include <set>
+#include <string>
+#include <string_view>
+
+#include "store/store.h"
+
+namespace textmill::fleet {
+
+/// Unpacked model.tar.gz files, each once, by the sum of the archive: FOLDER/SHA256. What was used last stays longest.
+class ModelCache {
+ public:
+  /// `most`: bytes, which what is in use may exceed.
+  ModelCache(store::Store& store, base::Path folder, uint64_t most);
+
+  /// The name of the folder that holds what is packed in an object ("s3://bucket/key"). Throws not_found naming the
+  /// object; invalid, limit for an archive that is none, or tries to leave its folder.
+  std::string unpack(std::string_view url);
+  base::Path path(std::string_view name) const { return folder_ / name; }
+
+  struct Entry {
+    std::string name;
+    uint64_t bytes = 0;
+    std::filesystem::file_time_type used;
+  };
+  /// The one that was used last comes first.
+  std::vector<Entry> entries() const;
+  /// Removes what was not used for longest until the rest is at most `most` bytes. Returns how many bytes that freed.
+  uint64_t trim(const std::set<std::string>& in_use, uint64_t most);
+  uint64_t trim(const std::set<std::string>& in_use) { return trim(in_use, most_); }
+
+ private:
+  store::Store& store_;
+  const base::Path folder_;
+  const uint64_t most_;
+  std::mutex mutex_;  // one archive at a time
+};
+
+}  // namespace textmill::fleet

@@ -1,0 +1,11 @@
+#pragma once
+
+#include "base/files.h"
+
+namespace textmill::fleet {
+
+/// The folder with the Python files that this program carries (src/fleet/python/), below a data folder; written when it
+/// is not there. Its name changes with what is in it.
+base::Path python_folder(const base::Path& data_folder);
+
+}  // namespace textmill::fleet

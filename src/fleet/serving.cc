@@ -1,0 +1,92 @@
+#include "fleet/serving.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/process.h"
+
+namespace textmill::fleet {
+
+using base::Path;
+
+namespace {
+
+constexpr std::string_view kProcess = "process://";
+
+/// A framework's inference image, and the Python environment that its scripts run in.
+struct Row {
+  std::string_view repository, environment, packages;
+};
+
+constexpr Row kRows[] = {
+    {"huggingface-pytorch-inference", "huggingface-pytorch", "torch transformers"},
+    {"pytorch-inference", "pytorch", "torch"},
+    {"tensorflow-inference", "tensorflow", "tensorflow"},
+    {"mxnet-inference", "mxnet", "mxnet"},
+    {"sagemaker-scikit-learn", "scikit-learn", "scikit-learn"},
+};
+
+base::Error invalid(const std::string& message) { return {base::Kind::invalid, message}; }
+
+/// "pytorch-inference" of "763104351884.dkr.ecr.us-east-1.amazonaws.com/pytorch-inference:2.1-cpu".
+std::string_view repository_of(std::string_view image) {
+  image = image.substr(0, image.find('@'));
+  image.remove_prefix(image.rfind('/') == image.npos ? 0 : image.rfind('/') + 1);
+  return image.substr(0, image.find(':'));
+}
+
+bool is_ours(const ServingRequest& request) {
+  auto said =
+      base::run_process({.arguments = {request.program.string(), "describe", request.model.string()}});
+  if (said.status == 0) return true;
+  if (said.status == 2) return false;
+  throw base::Error(base::Kind::internal, "textmill describe: " + said.error);
+}
+
+ServingProgram script_program(const ServingRequest& request, const Row& row) {
+  Path environment = request.environments / row.environment;
+  if (!std::filesystem::exists(environment / "bin/python"))
+    throw invalid(fmt::format(
+        "The Python environment {} for the image {} is not there. To add it: python3 -m venv {} && "
+        "{}/bin/pip install {}",
+        row.environment, request.image, environment.string(), environment.string(), row.packages));
+  return {.command = {(environment / "bin/python").string(), "-u", (request.python / "serve.py").string()},
+          .visible = {std::filesystem::canonical(environment), request.python}};
+}
+
+ServingProgram framework_program(const ServingRequest& request, const Row& row) {
+  std::string script = request.script.empty() ? "inference.py" : request.script;
+  if (std::filesystem::exists(request.model / "code" / script)) return script_program(request, row);
+  if (!request.model.empty() && is_ours(request)) return {.command = {request.program.string(), "serve"}};
+  throw invalid(
+      fmt::format("The model for the image {} has no code/{}, and is none that textmill serves by itself "
+                  "(textmill describe says which are).",
+                  request.image, script));
+}
+
+}  // namespace
+
+ServingProgram serving_program(const ServingRequest& request) {
+  const std::string& image = request.image;
+  if (image.starts_with(kProcess)) {
+    std::string program = image.substr(kProcess.size());
+    if (!program.starts_with('/') || !std::filesystem::is_regular_file(program))
+      throw invalid(fmt::format("{}: there is no such program", image));
+    return {.command = {program, "serve"}, .visible = {program}};  // it may lie in /tmp
+  }
+  std::string_view repository = repository_of(image);
+  if (image == "textmill/serve" || image.find("/textmill/serve") != image.npos ||
+      image.starts_with("textmill/serve:"))
+    return {.command = {request.program.string(), "serve"}};
+  auto row = std::ranges::find(kRows, repository, &Row::repository);
+  if (row == std::end(kRows))
+    throw invalid(fmt::format(
+        "The image {} is none that is known here: textmill/serve, process:///path/program, or one "
+        "of the frameworks' inference images.",
+        image));
+  return framework_program(request, *row);
+}
+
+}  // namespace textmill::fleet

@@ -1,0 +1,333 @@
+"""Endpoints: a model is deployed, answers, and goes; programs that serve by themselves; what goes wrong."""
+
+import io
+import json
+import os
+import signal
+import tarfile
+import time
+
+import pytest
+from botocore.exceptions import ClientError, EventStreamError
+
+from ..servers import await_that
+
+ARN = "arn:aws:sagemaker:us-east-1:123456789012"
+ROLE = "arn:aws:iam::123456789012:role/service/Role"
+
+PROGRAM = """#!/usr/bin/python3
+# Echoes; "/fail" in the body: an error of its own; "/crash": breaks off in the middle of a stream.
+import os, sys, time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+assert sys.argv[1:] == ["serve"], sys.argv
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def head(self, status, **fields):
+        self.send_response(status)
+        for name, value in fields.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+    def do_GET(self):
+        self.head(200, Content_Length="0")
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if body == b"/fail":
+            self.head(418, Content_Length="9", Content_Type="text/plain")
+            return self.wfile.write(b"a teapot!")
+        if body in (b"/stream", b"/crash"):
+            self.head(200, Transfer_Encoding="chunked", Content_Type="text/plain")
+            for i in range(50):
+                piece = b"token%d " % i
+                self.wfile.write(b"%x\\r\\n%s\\r\\n" % (len(piece), piece))
+                self.wfile.flush()
+                time.sleep(0.02)
+                if body == b"/crash" and i == 20:
+                    print("breaking off", flush=True)
+                    os._exit(3)
+            return self.wfile.write(b"0\\r\\n\\r\\n")
+        seen = [self.headers.get(h, "-") for h in ("Content-Type", "Accept", "X-Amzn-SageMaker-Custom-Attributes", "Authorization")]
+        answer = ("|".join(seen) + "|").encode() + body
+        self.head(200, Content_Length=str(len(answer)), Content_Type="text/x-echo", X_Amzn_SageMaker_Custom_Attributes="from-the-program")
+        self.wfile.write(answer)
+    def log_message(self, *_): pass
+
+print("the program is up", flush=True)
+ThreadingHTTPServer(("127.0.0.1", int(os.environ["SAGEMAKER_BIND_TO_PORT"])), Handler).serve_forever()
+"""
+
+
+@pytest.fixture(scope="module")
+def sagemaker(server):
+    return server.client("sagemaker")
+
+
+@pytest.fixture(scope="module")
+def runtime(server):
+    return server.client("sagemaker-runtime", check=False)
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory):
+    """program(text): the image of a program with that text."""
+    folder = tmp_path_factory.mktemp("programs")
+    folder.chmod(0o755)
+
+    def make(text):
+        path = folder / f"program{len(list(folder.iterdir()))}"
+        path.write_text(text)
+        path.chmod(0o755)
+        return f"process://{path}"
+
+    return make
+
+
+@pytest.fixture
+def upload(server, name):
+    """upload({name: bytes or path}): the address of a model.tar.gz of these files."""
+
+    def make(files):
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=1) as tar:
+            for inside, content in files.items():
+                if isinstance(content, bytes):
+                    info = tarfile.TarInfo(inside)
+                    info.size = len(content)
+                    tar.addfile(info, io.BytesIO(content))
+                else:
+                    tar.add(content, inside)
+        bucket = name("bucket")
+        s3 = server.client("s3")
+        s3.create_bucket(Bucket=bucket)
+        s3.put_object(Bucket=bucket, Key="model.tar.gz", Body=buffer.getvalue())
+        return f"s3://{bucket}/model.tar.gz"
+
+    return make
+
+
+@pytest.fixture
+def deploy(sagemaker, name):
+    """deploy(image, ...): an endpoint; it is deleted after the test. With `wait`, its description once it is InService or Failed."""
+    made = []
+
+    def make(image, url=None, wait=True, count=1, environment=None):
+        endpoint = name("Endpoint")
+        container = {"Image": image, "Environment": environment or {}} | ({"ModelDataUrl": url} if url else {})
+        sagemaker.create_model(ModelName=endpoint, PrimaryContainer=container, ExecutionRoleArn=ROLE)
+        sagemaker.create_endpoint_config(EndpointConfigName=endpoint, ProductionVariants=[
+            {"VariantName": "AllTraffic", "ModelName": endpoint, "InstanceType": "ml.m5.large", "InitialInstanceCount": count}])
+        assert sagemaker.create_endpoint(EndpointName=endpoint, EndpointConfigName=endpoint)["EndpointArn"] == f"{ARN}:endpoint/{endpoint.lower()}"
+        made.append(endpoint)
+        return settled(sagemaker, endpoint) if wait else sagemaker.describe_endpoint(EndpointName=endpoint)
+
+    yield make
+    for endpoint in made:
+        try:
+            settled(sagemaker, endpoint)
+            sagemaker.delete_endpoint(EndpointName=endpoint)
+        except ClientError:
+            continue
+    for endpoint in made:
+        await_that(lambda: gone(sagemaker, endpoint), f"{endpoint} is gone", 60)
+
+
+def settled(sagemaker, endpoint):
+    return await_that(lambda: (d := sagemaker.describe_endpoint(EndpointName=endpoint))["EndpointStatus"] != "Creating" and d, f"{endpoint} is settled", 60)
+
+
+def gone(sagemaker, endpoint):
+    try:
+        sagemaker.describe_endpoint(EndpointName=endpoint)
+    except ClientError as error:
+        return error.response["Error"]["Message"].startswith("Could not find endpoint")
+
+
+def instances(server, endpoint):
+    """The attempt folders of an endpoint's instances."""
+    return [folder for folder in (server.folder / "attempts").glob("i-*") if json.loads((folder / "task.json").read_text())["name"].startswith(endpoint + "/")]
+
+
+def runner_of(folder):
+    first = (folder / "journal").read_text().splitlines()[0]
+    return json.loads(first)["pid"]
+
+
+def log_of(server, endpoint):
+    logs = server.client("logs")
+    group = f"/aws/sagemaker/Endpoints/{endpoint}"
+    streams = [s["logStreamName"] for s in logs.describe_log_streams(logGroupName=group)["logStreams"]]
+    return {s: [e["message"] for e in logs.get_log_events(logGroupName=group, logStreamName=s, startFromHead=True)["events"]] for s in streams}
+
+
+def test_a_program_from_creation_to_deletion(server, sagemaker, runtime, deploy, program, refused):
+    shown = deploy(program(PROGRAM))
+    endpoint, arn = shown["EndpointName"], shown["EndpointArn"]
+    assert shown["EndpointStatus"] == "InService" and shown["EndpointConfigName"] == endpoint
+    variant = shown["ProductionVariants"][0]
+    assert (variant["VariantName"], variant["CurrentInstanceCount"], variant["DesiredInstanceCount"], variant["CurrentWeight"]) == ("AllTraffic", 1, 1, 1.0)
+    assert [e["EndpointStatus"] for e in sagemaker.list_endpoints(NameContains=endpoint, StatusEquals="InService")["Endpoints"]] == ["InService"]
+    answer = runtime.invoke_endpoint(EndpointName=endpoint, Body=b"\x00\xffbytes", ContentType="application/x-mine", Accept="text/x-echo", CustomAttributes="mine")
+    assert answer["Body"].read() == b"application/x-mine|text/x-echo|mine|-|\x00\xffbytes"
+    assert (answer["ContentType"], answer["InvokedProductionVariant"], answer["CustomAttributes"]) == ("text/x-echo", "AllTraffic", "from-the-program")
+    assert answer["ResponseMetadata"]["RequestId"]
+    assert runtime.invoke_endpoint(EndpointName=endpoint.upper(), TargetVariant="AllTraffic", Body=b"x")["Body"].read().endswith(b"|x")
+    stream, lines = next(iter(await_that(lambda: any((log := log_of(server, endpoint)).values()) and log, "its log").items()))
+    assert stream.startswith("AllTraffic/i-") and "the program is up" in lines
+
+    taken = ("ValidationException", 400, f'Cannot create already existing endpoint "{arn}".')
+    assert refused(sagemaker.create_endpoint, EndpointName=endpoint, EndpointConfigName=endpoint) == taken
+    code, _, message = refused(sagemaker.update_endpoint, EndpointName=endpoint, EndpointConfigName=endpoint)
+    assert code == "ValidationException" and "second endpoint" in message
+    folders = instances(server, endpoint)
+    sagemaker.delete_endpoint(EndpointName=endpoint)
+    await_that(lambda: gone(sagemaker, endpoint), "it is gone")
+    missing = ("ValidationException", 400, f'Could not find endpoint "{arn}".')
+    assert refused(sagemaker.describe_endpoint, EndpointName=endpoint) == missing
+    assert refused(sagemaker.delete_endpoint, EndpointName=endpoint) == missing
+    assert refused(runtime.invoke_endpoint, EndpointName=endpoint, Body=b"x") == ("ValidationError", 400, f"Endpoint {endpoint} of account 123456789012 not found.")
+    assert not any(folder.exists() for folder in folders)
+
+
+def test_errors_before_anything_happens(sagemaker, runtime, name, deploy, program, refused):
+    endpoint = name()
+    assert refused(sagemaker.create_endpoint, EndpointName=endpoint, EndpointConfigName="Nobody") == (
+        "ValidationException", 400, f'Could not find endpoint configuration "{ARN}:endpoint-config/nobody".')
+    assert refused(sagemaker.create_endpoint, EndpointName="a b", EndpointConfigName="c")[0] == "ValidationException"
+    assert refused(sagemaker.update_endpoint, EndpointName=endpoint, EndpointConfigName="c")[2] == f'Could not find endpoint "{ARN}:endpoint/{endpoint}".'
+    assert gone(sagemaker, endpoint)
+    slow = deploy(program("#!/bin/sh\nexec sleep 2\n"), wait=False)
+    assert slow["EndpointStatus"] == "Creating"
+    assert refused(sagemaker.delete_endpoint, EndpointName=slow["EndpointName"])[2] == f'Cannot update in-progress endpoint "{slow["EndpointArn"]}".'
+    assert refused(runtime.invoke_endpoint, EndpointName=slow["EndpointName"], Body=b"x")[0] == "ValidationError"
+
+
+def test_a_programs_own_errors(runtime, deploy, program, refused):
+    endpoint = deploy(program(PROGRAM))["EndpointName"]
+    with pytest.raises(ClientError) as caught:
+        runtime.invoke_endpoint(EndpointName=endpoint, Body=b"/fail")
+    error = caught.value.response
+    assert (error["Error"]["Code"], error["ResponseMetadata"]["HTTPStatusCode"]) == ("ModelError", 424)
+    assert error["Error"]["Message"].startswith('Received client error (418) from primary with message "a teapot!". See ')
+    assert (error["OriginalStatusCode"], error["OriginalMessage"]) == (418, "a teapot!")
+    assert error["LogStreamArn"].endswith(f":log-group:/aws/sagemaker/Endpoints/{endpoint}")
+    assert refused(runtime.invoke_endpoint, EndpointName=endpoint, TargetVariant="Other", Body=b"x")[0] == "ValidationError"
+    assert refused(runtime.invoke_endpoint, EndpointName=endpoint, TargetModel="m.tar.gz", Body=b"x")[0] == "ValidationError"
+
+
+def test_a_stream_piece_by_piece(runtime, deploy, program):
+    endpoint = deploy(program(PROGRAM))["EndpointName"]
+    begin = time.monotonic()
+    answer = runtime.invoke_endpoint_with_response_stream(EndpointName=endpoint, Body=b"/stream")
+    assert (answer["ContentType"], answer["InvokedProductionVariant"]) == ("text/plain", "AllTraffic")
+    arrivals, parts = [], []
+    for event in answer["Body"]:
+        arrivals.append(time.monotonic() - begin)
+        parts.append(event["PayloadPart"]["Bytes"])
+    assert b"".join(parts) == b"".join(b"token%d " % i for i in range(50))
+    assert len(parts) >= 10
+    assert arrivals[0] < arrivals[-1] / 4
+
+    got = []
+    with pytest.raises(EventStreamError) as caught:
+        for event in runtime.invoke_endpoint_with_response_stream(EndpointName=endpoint, Body=b"/crash")["Body"]:
+            got.append(event["PayloadPart"]["Bytes"])
+    assert b"".join(got).startswith(b"token0 token1 ") and "ModelStreamError" in str(caught.value)
+    # The program is gone; another one takes its place.
+    await_that(lambda: answers(runtime, endpoint), "it answers again")
+
+
+def answers(runtime, endpoint):
+    try:
+        return runtime.invoke_endpoint(EndpointName=endpoint, Body=b"x")["Body"].read().endswith(b"|x")
+    except ClientError as error:
+        assert error.response["Error"]["Code"] in ("ServiceUnavailable", "ModelError"), error
+        return False
+
+
+def test_what_does_not_come_into_service(sagemaker, deploy, program, upload, minilm):
+    words = "The primary container for production variant AllTraffic did not pass the ping health check. Please check CloudWatch logs for this endpoint."
+    shown = deploy(program("#!/bin/sh\necho first words; echo last words >&2; exit 3\n"))
+    assert shown["EndpointStatus"] == "Failed" and shown["FailureReason"].startswith(words) and "last words" in shown["FailureReason"]
+    hf = "763104351884.dkr.ecr.us-east-1.amazonaws.com/huggingface-pytorch-inference:2.1-transformers4.37-cpu"
+    cases = {
+        "process:///nowhere/program": (None, "process:///nowhere/program"),
+        "example.com/own/image:1": (None, "image"),
+        hf: ({"weights.bin": b"x"}, "has no code/inference.py"),
+        hf + "-py310": ({"code/inference.py": b"x"}, "python3 -m venv"),
+        "textmill/serve": ({"../out": b"x"}, "../out"),
+    }
+    for image, (files, expected) in cases.items():
+        shown = deploy(image, upload(files) if files else None)
+        assert shown["EndpointStatus"] == "Failed" and shown["FailureReason"].startswith("ClientError: ") and expected in shown["FailureReason"], shown
+    assert "Could not find model data at s3://none/model.tar.gz." in deploy("textmill/serve", "s3://none/model.tar.gz")["FailureReason"]
+
+
+@pytest.mark.parametrize("image", ["textmill/serve", "763104351884.dkr.ecr.us-east-1.amazonaws.com/huggingface-pytorch-inference:2.1-cpu"])
+def test_a_model_of_ours(runtime, deploy, upload, tmp_path, image):
+    from .. import tiny_models
+    folder = tiny_models.tiny_bert(tmp_path / "model", labels=["neg", "pos", "mixed"])
+    shown = deploy(image, upload({f.name: f for f in folder.iterdir()}))
+    assert shown["EndpointStatus"] == "InService", shown
+    body = json.dumps({"inputs": ["a good film", "awful"], "parameters": {"top_k": 2}})
+    answer = json.loads(runtime.invoke_endpoint(EndpointName=shown["EndpointName"], ContentType="application/json", Body=body)["Body"].read())
+    assert len(answer) == 2 and all(len(one) == 2 and one[0]["score"] >= one[1]["score"] for one in answer)
+
+
+SCRIPT = b"""
+import json, os
+def model_fn(model_dir):
+    return open(os.path.join(model_dir, "word")).read()
+def predict_fn(data, model):
+    if data == "fail": raise ValueError("no such thing")
+    return {"model": model, "data": data}
+"""
+
+
+def test_a_users_script(server, runtime, deploy, upload, refused):
+    import sys
+    environment = server.folder / "environments" / "pytorch"
+    (environment / "bin").mkdir(parents=True, exist_ok=True)
+    if not (environment / "bin/python").exists():
+        (environment / "bin/python").symlink_to(os.path.realpath(sys.executable))
+    url = upload({"code/inference.py": SCRIPT, "word": b"hello"})
+    shown = deploy("763104351884.dkr.ecr.us-east-1.amazonaws.com/pytorch-inference:2.1-cpu-py310", url)
+    assert shown["EndpointStatus"] == "InService", shown
+    answer = runtime.invoke_endpoint(EndpointName=shown["EndpointName"], ContentType="application/json", Body=b"[1, 2]")
+    assert json.loads(answer["Body"].read()) == {"model": "hello", "data": [1, 2]} and answer["ContentType"] == "application/json"
+    code, status, message = refused(runtime.invoke_endpoint, EndpointName=shown["EndpointName"], ContentType="application/json", Body=b'"fail"')
+    assert (code, status) == ("ModelError", 424) and "ValueError: no such thing" in message
+
+
+def test_killed_instances_are_replaced_and_outlive_the_server(server, sagemaker, runtime, deploy, program):
+    endpoint = deploy(program(PROGRAM), count=2)["EndpointName"]
+    before = {f.name for f in instances(server, endpoint)}
+    assert len(before) == 2
+    victim = instances(server, endpoint)[0]
+    os.kill(runner_of(victim), signal.SIGKILL)
+    await_that(lambda: victim.name not in {f.name for f in instances(server, endpoint)} and
+               sagemaker.describe_endpoint(EndpointName=endpoint)["ProductionVariants"][0]["CurrentInstanceCount"] == 2, "another one")
+    assert sagemaker.describe_endpoint(EndpointName=endpoint)["EndpointStatus"] == "InService"
+    assert answers(runtime, endpoint)
+
+
+def test_instances_outlive_the_server(build, tmp_path, program):
+    from ..servers import Server
+    server = Server(build / "textmill", tmp_path / "data", "--sync", "process").start()
+    try:
+        sagemaker = server.client("sagemaker")
+        sagemaker.create_model(ModelName="m", PrimaryContainer={"Image": program(PROGRAM)}, ExecutionRoleArn=ROLE)
+        sagemaker.create_endpoint_config(EndpointConfigName="c", ProductionVariants=[
+            {"VariantName": "v", "ModelName": "m", "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}])
+        sagemaker.create_endpoint(EndpointName="e", EndpointConfigName="c")
+        assert settled(sagemaker, "e")["EndpointStatus"] == "InService"
+        before = [(f.name, runner_of(f)) for f in instances(server, "e")]
+        server.kill()
+        server.start()
+        # In service from the first request on: what was ready is known before the server listens.
+        assert answers(server.client("sagemaker-runtime", check=False), "e")
+        assert [(f.name, runner_of(f)) for f in instances(server, "e")] == before
+        server.client("sagemaker").delete_endpoint(EndpointName="e")
+        await_that(lambda: gone(server.client("sagemaker"), "e"), "it is gone")
+    finally:
+        server.stop()
