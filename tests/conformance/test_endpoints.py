@@ -1,6 +1,7 @@
 """Endpoints: a model is deployed, answers, and goes; programs that serve by themselves; what goes wrong."""
 
 import io
+import contextlib
 import json
 import os
 import signal
@@ -144,8 +145,13 @@ def gone(sagemaker, endpoint):
 
 
 def instances(server, endpoint):
-    """The attempt folders of an endpoint's instances."""
-    return [folder for folder in (server.folder / "attempts").glob("i-*") if json.loads((folder / "task.json").read_text())["name"].startswith(endpoint + "/")]
+    """The attempt folders of an endpoint's instances; some are being made or removed as we look."""
+    found = []
+    for folder in (server.folder / "attempts").glob("i-*"):
+        with contextlib.suppress(FileNotFoundError):
+            if json.loads((folder / "task.json").read_text())["name"].startswith(endpoint + "/"):
+                found.append(folder)
+    return found
 
 
 def runner_of(folder):
