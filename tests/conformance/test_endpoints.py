@@ -1,7 +1,7 @@
 """Endpoints: a model is deployed, answers, and goes; programs that serve by themselves; what goes wrong."""
 
-import io
 import contextlib
+import io
 import json
 import os
 import signal
