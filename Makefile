@@ -30,7 +30,7 @@ demo: build
 	@$(PYTHON) recipes/package_sections/demo.py $(BUILD)/textmill
 
 everything:
-	@tools/setup.sh build test bench python:build python:tests
+	@tools/setup.sh build test python:build python:tests
 	@$(MAKE) $(BUILD)/build.ninja
 	@grep -q 'TEXTMILL_TESTS:BOOL=ON' $(BUILD)/CMakeCache.txt && grep -q 'TEXTMILL_BENCH:BOOL=ON' $(BUILD)/CMakeCache.txt || \
 	  cmake --preset release -DTEXTMILL_TESTS=ON -DTEXTMILL_BENCH=ON >build/configure.log
@@ -45,7 +45,7 @@ check:
 	@tools/check.sh $(FUZZ_SECONDS)
 
 bench: everything
-	@tools/setup.sh python:bench
+	@tools/setup.sh bench python:bench
 	@$(PYTHON) bench/run.py $(BENCH)
 
 soak: everything
