@@ -56,8 +56,9 @@ Api::Api(store::Store& store, records::Account account)
     : keys_(store, account),
       tokens_(store.secret("tokens")),
       resources_(account, tokens_),
-      endpoints_(store, resources_, router_),
-      platform_{store, keys_, tokens_, resources_, router_, endpoints_},
+      endpoints_(store, resources_, router_, news_),
+      jobs_(store, resources_, news_),
+      platform_{store, keys_, tokens_, resources_, router_, endpoints_, jobs_, news_},
       handler_([this](Request& request) { return answer(request); }),
       own_handler_([this](Request& request) { return own_page(request); }),
       good_(outcome("ok")),
@@ -79,6 +80,21 @@ Api::Api(store::Store& store, records::Account account)
 }
 
 Api::~Api() = default;
+
+void Api::start(fleet::JobOptions options) {
+  options.credentials = [this](const Value& caller, const std::string& attempt, std::chrono::seconds lasts) {
+    Caller acts{.key = text_in(caller, "key"),
+                .name = text_in(caller, "name"),
+                .role = static_cast<Role>(*caller.find("role")->integer()),
+                .attempt = attempt};
+    auto session = keys_.open_session(acts, "textmill-job", attempt, lasts);
+    return std::map<std::string, std::string>{{"AWS_ACCESS_KEY_ID", session.credentials.access_key},
+                                              {"AWS_SECRET_ACCESS_KEY", session.credentials.secret},
+                                              {"AWS_SESSION_TOKEN", session.credentials.token}};
+  };
+  endpoints_.start(options.url);
+  jobs_.start(std::move(options));
+}
 
 http::ServerOptions Api::options() {
   http::ServerOptions options;

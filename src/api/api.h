@@ -20,8 +20,8 @@ class Api {
   Api(const Api&) = delete;
   ~Api();
 
-  /// Once clients can be told the server's address: what serves endpoints is started and watched from here on.
-  void start(const std::string& url) { endpoints_.start(url); }
+  /// Once clients can be told the server's address: what serves endpoints, and jobs, is started and watched from here on.
+  void start(fleet::JobOptions options);
 
   /// What http::Server is made of: dispatcher; the forms of errors outside handlers; the line of log per request. Body
   /// limits and the staging folder are set too.
@@ -48,8 +48,10 @@ class Api {
   Keys keys_;
   records::Tokens tokens_;
   records::Resources resources_;
+  fleet::News news_;
   fleet::Router router_;
   fleet::Endpoints endpoints_;
+  fleet::Jobs jobs_;
   Platform platform_;
   wire::Verifier verifier_;
   wire::Validator validator_;

@@ -48,9 +48,9 @@ std::string text_in(const Value& structure, std::string_view member, std::string
 
 std::span<const Family* const> families() {
   static constexpr const Family* kAll[] = {
-      &kSts,       &kIam,        &kModels,    &kEndpoints,  &kRuntime,   &kSagemakerTags,
-      &kS3Buckets, &kS3Settings, &kS3Objects, &kS3Listing,  &kS3Copy,    &kS3Multipart,
-      &kS3Uploads, &kLogs,       &kLogEvents, &kCloudwatch, &kMetricData};
+      &kSts,           &kIam,       &kModels,     &kTrainingJobs, &kEndpoints,  &kRuntime,
+      &kSagemakerTags, &kS3Buckets, &kS3Settings, &kS3Objects,    &kS3Listing,  &kS3Copy,
+      &kS3Multipart,   &kS3Uploads, &kLogs,       &kLogEvents,    &kCloudwatch, &kMetricData};
   return kAll;
 }
 

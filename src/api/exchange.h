@@ -7,6 +7,8 @@
 
 #include "api/keys.h"
 #include "fleet/endpoints.h"
+#include "fleet/jobs.h"
+#include "fleet/news.h"
 #include "http/server.h"
 #include "records/resources.h"
 #include "store/store.h"
@@ -24,6 +26,8 @@ struct Platform {
   const records::Resources& resources;
   fleet::Router& router;
   fleet::Endpoints& endpoints;
+  fleet::Jobs& jobs;
+  fleet::News& news;
   const records::Account& account() const { return resources.account(); }
 };
 
@@ -88,8 +92,8 @@ struct Family {
 /// All of them; nothing registers itself.
 std::span<const Family* const> families();
 
-extern const Family kSts, kIam, kModels, kEndpoints, kRuntime, kSagemakerTags, kLogs, kLogEvents, kCloudwatch,
-    kMetricData;
+extern const Family kSts, kIam, kModels, kTrainingJobs, kEndpoints, kRuntime, kSagemakerTags, kLogs,
+    kLogEvents, kCloudwatch, kMetricData;
 extern const Family kS3Buckets, kS3Settings, kS3Objects, kS3Listing, kS3Copy, kS3Multipart, kS3Uploads;
 
 }  // namespace textmill::api

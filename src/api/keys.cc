@@ -8,13 +8,14 @@
 #include "base/base64.h"
 #include "base/error.h"
 #include "base/hash.h"
+#include "records/attempts.h"
 
 namespace textmill::api {
 
 namespace {
 
 constexpr std::string_view kRoles[] = {"read", "write", "admin"};
-constexpr std::string_view kSession = "session";
+constexpr std::string_view kSession = "session", kNoAttempt = "-";
 
 /// Letters and digits as AWS's key ids have them.
 std::string random_id(std::string_view prefix) {
@@ -130,14 +131,14 @@ std::string Keys::session_secret(std::string_view token) const {
   return base::base64_encode({reinterpret_cast<const char*>(mac.data()), 30});
 }
 
-// The token of a session is "ITS ID, KEY'S ID, END in microseconds, ROLE, NAME", sealed; its secret is derived.
+// The token of a session is "ITS ID, KEY'S ID, END in microseconds, ATTEMPT or -, ROLE, NAME", sealed; its secret is derived.
 Session Keys::open_session(const Caller& caller, std::string_view role_name, std::string_view session_name,
                            std::chrono::seconds lasts) const {
   Session session{.expires = base::wall_now() + lasts};
   std::string id = random_id("ASIA");
   std::string token = sessions_.seal(
-      kSession, fmt::format("{} {} {} {} {}", id, caller.key, session.expires.time_since_epoch().count(),
-                            role_name, session_name));
+      kSession, fmt::format("{} {} {} {} {} {}", id, caller.key, session.expires.time_since_epoch().count(),
+                            caller.attempt.empty() ? kNoAttempt : caller.attempt, role_name, session_name));
   session.credentials = {.access_key = id, .secret = session_secret(token), .token = token};
   session.caller =
       assumed({.id = caller.key, .name = caller.name, .role = caller.role}, role_name, session_name);
@@ -157,15 +158,23 @@ std::optional<Keys::Known> Keys::find(const wire::Claim& claim) const {
   auto payload = sessions_.open_if_ours(kSession, claim.token);
   if (!payload) return std::nullopt;
   std::vector<std::string> parts;
-  for (size_t at = 0, end; parts.size() < 5; at = end + 1) {
-    end = parts.size() < 4 ? payload->find(' ', at) : payload->size();
+  for (size_t at = 0, end; parts.size() < 6; at = end + 1) {
+    end = parts.size() < 5 ? payload->find(' ', at) : payload->size();
     parts.push_back(payload->substr(at, end - at));
   }
   auto key = active(parts[1]);
   if (!key || parts[0] != claim.access_key) return std::nullopt;
   base::WallTime expires(std::chrono::microseconds(std::stoll(parts[2])));
+  Caller caller = assumed(*key, parts[4], parts[5]);
+  if (parts[3] != kNoAttempt) {
+    caller.attempt = parts[3];
+    auto open = [&](store::Connection& c) {
+      return records::attempt_is_open(c, caller.attempt).value_or(false);
+    };
+    if (!store_.database().read(open)) return std::nullopt;
+  }
   return Known{{.secret = session_secret(claim.token), .token = claim.token, .expires = expires},
-               assumed(*key, parts[3], parts[4])};
+               std::move(caller)};
 }
 
 }  // namespace textmill::api

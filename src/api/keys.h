@@ -28,8 +28,9 @@ struct Caller {
   std::string key;   // the access key's id
   std::string name;  // that key's name
   Role role = Role::read;
-  std::string arn;  // "arn:aws:sts::123456789012:assumed-role/textmill-admin/root"
-  std::string id;   // "AROA...:root"
+  std::string arn;      // "arn:aws:sts::123456789012:assumed-role/textmill-admin/root"
+  std::string id;       // "AROA...:root"
+  std::string attempt;  // of a job, that speaks; empty: no job
 };
 
 struct Key {
@@ -64,10 +65,12 @@ class Keys {
     wire::AccessKey key;
     Caller caller;
   };
-  /// The key of a claim; nothing if there is none, it is revoked, or its session is not one of ours.
+  /// The key of a claim; nothing if there is none, it is revoked, or its session is not one of ours, or the
+  /// session's attempt is over.
   std::optional<Known> find(const wire::Claim& claim) const;
 
-  /// Acts as `role_arn`'s name under `session_name`, with the caller's rights.
+  /// Acts as `role_arn`'s name under `session_name`, with the caller's rights, and no longer than the
+  /// caller's attempt is open.
   Session open_session(const Caller& caller, std::string_view role_name, std::string_view session_name,
                        std::chrono::seconds lasts) const;
 

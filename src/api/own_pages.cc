@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "api/api.h"
+#include "api/running.h"
 #include "base/hash.h"
 #include "base/metrics.h"
 
@@ -78,6 +79,12 @@ constexpr Page kPages[] = {
     {"POST", "/_textmill/keys", false, create_key},
     {"POST", "/_textmill/keys/revoke", false, revoke_key},
     {"POST", "/_textmill/backup", false, backup},
+    {"GET", "/_textmill/running", false, running_page},
+    {"POST", "/_textmill/logs", false, logs_page},
+    {"POST", "/_textmill/news", false, news_page},
+    {"POST", "/_textmill/stop", false, stop_page},
+    {"GET", "/_textmill/caches", false, caches_page},
+    {"POST", "/_textmill/clean", false, clean_page},
 };
 
 }  // namespace

@@ -46,17 +46,19 @@ Value describe(Exchange& ex, const Stored& stored) {
 }
 
 Value list(Exchange& ex, const Stored& stored) {
-  records::ListQuery query{.sort = sort_of(ex.text("SortBy", "CreationTime")),
-                           .descending = ex.text("SortOrder", "Descending") == "Descending",
-                           .name_contains = ex.text("NameContains"),
-                           .status = ex.text("StatusEquals"),
-                           .created_from = ex.time("CreationTimeAfter"),
-                           .created_before = ex.time("CreationTimeBefore"),
-                           .modified_from = ex.time("LastModifiedTimeAfter"),
-                           .modified_before = ex.time("LastModifiedTimeBefore"),
-                           .limit = static_cast<size_t>(ex.integer("MaxResults", kPage)),
-                           .token = ex.text("NextToken"),
-                           .scope = ex.call.name};
+  records::ListQuery query{
+      .sort = sort_of(ex.text("SortBy", "CreationTime")),
+      .descending = ex.text("SortOrder", stored.ascending ? "Ascending" : "Descending") == "Descending",
+      .name_contains = ex.text("NameContains"),
+      .status = ex.text("StatusEquals"),
+      .created_from = ex.time("CreationTimeAfter"),
+      .created_before = ex.time("CreationTimeBefore"),
+      .modified_from = ex.time("LastModifiedTimeAfter"),
+      .modified_before = ex.time("LastModifiedTimeBefore"),
+      .limit = static_cast<size_t>(ex.integer("MaxResults", kPage)),
+      .token = ex.text("NextToken"),
+      .scope = ex.call.name,
+      .bodies = stored.summarize != nullptr};
   auto page =
       ex.read([&](store::Connection& c) { return ex.platform.resources.list(c, stored.kind, query); });
   Value::Array summaries;
@@ -66,6 +68,7 @@ Value list(Exchange& ex, const Stored& stored) {
       summary.set(stored.status, resource.status);
       summary.set("LastModifiedTime", wire::to_seconds(resource.modified));
     }
+    if (stored.summarize) stored.summarize(resource, summary);
     summaries.push_back(std::move(summary));
   }
   Value out = Value::object({{std::string(stored.list), std::move(summaries)}});

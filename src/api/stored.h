@@ -15,6 +15,9 @@ struct Stored {
   /// Throws for what the shapes cannot forbid; may fill in defaults. Null: nothing.
   void (*check)(Exchange& ex, store::Connection& connection, Value& body) = nullptr;
   std::string_view status = {};  // member of what a list says of each: "EndpointStatus"; empty: none
+  bool ascending = false;        // how a list is ordered unless it says
+  /// Adds to what a list says of each; null: nothing.
+  void (*summarize)(const records::Resource& resource, Value& summary) = nullptr;
 };
 
 Value create(Exchange& ex, const Stored& stored);
@@ -47,5 +50,7 @@ records::Tags tags_in(const Value::Array& list);
 Value tag_list(const records::Tags& tags);
 
 extern const Stored kStoredModel;
+
+Value training_job_document(const Platform& platform, const records::Resource& job);
 
 }  // namespace textmill::api

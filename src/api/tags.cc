@@ -1,5 +1,7 @@
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "api/stored.h"
 #include "records/search.h"
 
@@ -41,30 +43,57 @@ Value delete_tags(Exchange& ex) {
   return Value::object({});
 }
 
-// Over models, which are what there is to search in.
+/// What Search finds resources of a kind under.
+struct Searched {
+  std::string_view resource;
+  const records::Kind& kind;
+  std::string_view name;  // the member that SortBy may say besides CreationTime
+  Value (*result)(const Platform& platform, const records::Resource& resource, const Value& tags);
+};
+
+Value searched_model(const Platform& platform, const records::Resource& resource, const Value& tags) {
+  Value model = document(platform, kStoredModel, resource);
+  model.set("Tags", tags);
+  return model;
+}
+
+Value searched_job(const Platform& platform, const records::Resource& resource, const Value& tags) {
+  Value job = training_job_document(platform, resource);
+  job.set("Tags", tags);
+  return job;
+}
+
+constexpr Searched kSearched[] = {
+    {"Model", records::kModel, "ModelName", searched_model},
+    {"TrainingJob", records::kTrainingJob, "TrainingJobName", searched_job},
+};
+
 Value search(Exchange& ex) {
-  if (ex.text("Resource") != "Model")
+  auto row = std::ranges::find(kSearched, ex.text("Resource"), &Searched::resource);
+  if (row == std::end(kSearched))
     throw wire::Fault("UnsupportedOperation", 400,
                       fmt::format("Search over {} is not served here", ex.text("Resource")));
   const Value everything = Value::object({});
   const Value* expression = ex.find("SearchExpression");
   size_t limit = static_cast<size_t>(ex.integer("MaxResults", 10));
   records::ListQuery query{
-      .sort = ex.text("SortBy") == "ModelName" ? records::SortBy::name : records::SortBy::created,
+      .sort = ex.text("SortBy") == row->name ? records::SortBy::name : records::SortBy::created,
       .descending = ex.text("SortOrder", "Descending") == "Descending",
       .limit = 1,
       .token = ex.text("NextToken"),
-      .scope = "Search",
+      .scope = fmt::format("Search{}", row->resource),
       .bodies = true};
   Value::Array results;
   ex.read([&](store::Connection& c) {
     do {
-      auto page = ex.platform.resources.list(c, records::kModel, query);
+      auto page = ex.platform.resources.list(c, row->kind, query);
       for (const auto& resource : page.resources) {
-        Value model = document(ex.platform, kStoredModel, resource);
-        model.set("Tags", tag_list(ex.platform.resources.tags(c, resource.id)));
-        if (records::matches(model, expression ? *expression : everything))
-          results.push_back(Value::object({{"Model", Value::object({{"Model", std::move(model)}})}}));
+        Value found =
+            row->result(ex.platform, resource, tag_list(ex.platform.resources.tags(c, resource.id)));
+        if (!records::matches(found, expression ? *expression : everything)) continue;
+        // A model is one level further down than all others.
+        if (row->resource == "Model") found = Value::object({{"Model", std::move(found)}});
+        results.push_back(Value::object({{std::string(row->resource), std::move(found)}}));
       }
       query.token = page.next;
     } while (!query.token.empty() && results.size() < limit);

@@ -57,7 +57,8 @@ void Values::require_one_of(std::string_view positional, std::string_view option
 const std::vector<Command>& commands() {
   static const std::vector<Command> all{
       train_command(),    evaluate_command(), predict_command(), serve_command(),   tokenize_command(),
-      describe_command(), up_command(),       env_command(),     status_command(),  down_command(),
+      describe_command(), up_command(),       env_command(),     ps_command(),      logs_command(),
+      stop_command(),     clean_command(),    images_command(),  status_command(),  down_command(),
       keys_command(),     doctor_command(),   backup_command(),  restore_command(), coverage_command()};
   return all;
 }

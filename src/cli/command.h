@@ -15,6 +15,7 @@ struct Option {
   std::string_view value;  // what it takes: "N", "FILE", "bf16|f32" (one of these); empty: a switch
   std::string_view help;
   bool flag_only = false;  // an input or output of one run: not from the environment, nor from textmill.toml
+  char letter = 0;         // -f, if it has one
 };
 
 struct Positional {

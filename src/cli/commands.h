@@ -13,6 +13,11 @@ Command tokenize_command();
 Command describe_command();
 Command up_command();
 Command env_command();
+Command ps_command();
+Command logs_command();
+Command stop_command();
+Command clean_command();
+Command images_command();
 Command coverage_command();
 
 // operate.cc

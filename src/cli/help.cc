@@ -46,8 +46,9 @@ std::string columns(const std::vector<Row>& rows) {
 std::string options_text(std::span<const Option> options) {
   std::vector<Row> rows;
   for (const Option& option : options)
-    rows.push_back(
-        {fmt::format("--{}{}{}", option.name, option.value.empty() ? "" : " ", option.value), option.help});
+    rows.push_back({fmt::format("{}--{}{}{}", option.letter ? fmt::format("-{}, ", option.letter) : "",
+                                option.name, option.value.empty() ? "" : " ", option.value),
+                    option.help});
   return columns(rows);
 }
 

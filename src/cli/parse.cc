@@ -72,6 +72,13 @@ Values parse_arguments(const Command& command, std::span<const std::string_view>
     } else if (argument == "--") {
       only_positionals = true;
     } else {
+      auto lettered = std::ranges::find_if(options, [&](const Option& option) {
+        return option.letter && argument.size() == 2 && argument[1] == option.letter;
+      });
+      if (lettered != options.end()) {  // always a switch
+        values.set(lettered->name, {"true", std::string(argument)});
+        continue;
+      }
       size_t equals = argument.find('=');
       std::string_view said = argument.substr(0, equals), name = said;
       name.remove_prefix(std::min(name.find_first_not_of('-'), name.size()));

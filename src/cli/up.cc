@@ -122,7 +122,9 @@ int up(const Values& values) {
                   .account = account.id,
                   .certificate = tls ? std::filesystem::absolute(tls->certificate).string() : ""};
   write_server_file(folder, file);
-  api.start(file.url);
+  api.start({.url = file.url,
+             .cpus = static_cast<double>(values.integer("job-cpus", 1, 4096).value_or(0)),
+             .grace = std::chrono::seconds(values.integer("stop-grace", 0, 3600).value_or(120))});
   announce(file, folder);
   base::log(base::Level::info, "server_started", {{"url", file.url}, {"folder", folder.string()}});
   wait(signals, server, tls);
@@ -144,6 +146,8 @@ Command up_command() {
                {"insecure", "", "listen beyond this machine without TLS"},
                {"region", "NAME", "in ARNs (us-east-1)"},
                {"account", "ID", "in ARNs (123456789012)"},
+               {"job-cpus", "N", "that training jobs share (those of the machine); more wait"},
+               {"stop-grace", "SECONDS", "between a job's SIGTERM and its SIGKILL (120)"},
                {"sync", "full|process",
                 "what an acknowledged write survives: the loss of power, or the end of the process (full)"}},
           .run = up};

@@ -51,10 +51,11 @@ plan::Endpoint::Status status_of(const Resource& endpoint) {
 
 }  // namespace
 
-Endpoints::Endpoints(store::Store& store, const records::Resources& resources, Router& router)
+Endpoints::Endpoints(store::Store& store, const records::Resources& resources, Router& router, News& news)
     : store_(store),
       resources_(resources),
       router_(router),
+      told_(news),
       program_(std::filesystem::read_symlink("/proc/self/exe")),
       models_(store, store.folder() / "cache/models", kMostModels),
       news_(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK)),
@@ -260,6 +261,7 @@ void Endpoints::set_status(const records::Kind& kind, const std::string& name, s
     Resource now = resources_.get(c, kind, name);
     resources_.set_status(c, kind, now, status);
   });
+  told_.announce();
 }
 
 void Endpoints::fail(const Resource& endpoint, const std::string& reason) {
@@ -269,6 +271,7 @@ void Endpoints::fail(const Resource& endpoint, const std::string& reason) {
     resources_.update(c, now);
     resources_.set_status(c, records::kEndpoint, now, "Failed");
   });
+  told_.announce();
 }
 
 void Endpoints::forget(const std::string& id, const std::string& endpoint, bool failed) {

@@ -9,6 +9,7 @@
 
 #include "base/time.h"
 #include "fleet/model_cache.h"
+#include "fleet/news.h"
 #include "fleet/router.h"
 #include "fleet/task.h"
 #include "plan/endpoint.h"
@@ -25,7 +26,7 @@ namespace textmill::fleet {
 class Endpoints {
  public:
   /// Publishes what is ready, and does nothing else yet.
-  Endpoints(store::Store& store, const records::Resources& resources, Router& router);
+  Endpoints(store::Store& store, const records::Resources& resources, Router& router, News& news);
   Endpoints(const Endpoints&) = delete;
   ~Endpoints();
 
@@ -78,6 +79,7 @@ class Endpoints {
   store::Store& store_;
   const records::Resources& resources_;
   Router& router_;
+  News& told_;  // what was done
   const base::Path program_;
   ModelCache models_;
   std::string url_;

@@ -183,6 +183,7 @@ void Endpoints::take_journal(Resource& replica, Known& known) {
       store::LogBatch(lines).append_to(
           c, stream_of(c, group, text(replica.body, "Variant") + "/" + replica.name));
     });
+    told_.announce();
   }
 }
 

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <linux/openat2.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -15,7 +16,7 @@
 
 namespace textmill::fleet {
 
-using base::Path;
+using base::Error, base::Kind, base::Path;
 
 namespace {
 
@@ -71,6 +72,11 @@ base::Descriptor Keeper::open(const Path& relative, int flags) const {
 
 KeptFile Keeper::keep(const Path& relative) {
   base::Descriptor in = open(relative, O_RDONLY);
+  struct stat before {
+  }, after{};
+  ::fstat(in.get(), &before);
+  if (!S_ISREG(before.st_mode))
+    throw Error(Kind::invalid, fmt::format("/opt/ml/{}: neither a file nor a folder", relative.string()));
   Path path = next();
   base::DurableFile out(path);
   Sums sums;
@@ -78,6 +84,10 @@ KeptFile Keeper::keep(const Path& relative) {
     sums.add(bytes);
     out.write(bytes);
   });
+  ::fstat(in.get(), &after);
+  if (before.st_size != after.st_size || before.st_mtim.tv_sec != after.st_mtim.tv_sec ||
+      before.st_mtim.tv_nsec != after.st_mtim.tv_nsec)
+    throw Error(Kind::conflict, fmt::format("/opt/ml/{}: written to while it was read", relative.string()));
   out.commit();
   return sums.of(path);
 }
@@ -163,7 +173,8 @@ std::vector<Checkpoints::Change> Checkpoints::look(bool all) {
   for (const auto& [name, seen] : now) {
     auto before = known_.find(name);
     if (before != known_.end() && before->second == seen) continue;
-    if (!all && seen.changed > settled) continue;
+    if (!all && seen.changed > settled && waiting_.insert(name).second) continue;
+    waiting_.erase(name);
     known_.insert_or_assign(name, seen);
     changes.push_back({name});
   }

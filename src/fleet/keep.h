@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -22,7 +23,8 @@ class Keeper {
   /// Names go on behind what is there.
   Keeper(base::Path root, base::Path kept);
 
-  /// A file under the root, by its path there. Throws not_found, and denied for a way that has a link in it.
+  /// A file under the root, by its path there. Throws not_found, denied for a way that has a link in it,
+  /// conflict for one that was written to meanwhile.
   KeptFile keep(const base::Path& relative);
   /// All of a folder under the root as a tar.gz.
   KeptFile pack(const base::Path& relative);
@@ -50,7 +52,7 @@ class Checkpoints {
 
   /// What is there now is known to be kept already.
   explicit Checkpoints(base::Path folder);
-  /// Without `all`, files that changed within the last second wait for the next look: somebody may be writing them.
+  /// Without `all`, files that changed within the last second wait for the next look, once: somebody may be writing them.
   std::vector<Change> look(bool all);
 
  private:
@@ -63,6 +65,7 @@ class Checkpoints {
 
   base::Path folder_;
   std::map<std::string, Seen> known_;
+  std::set<std::string> waiting_;
 };
 
 }  // namespace textmill::fleet

@@ -145,7 +145,7 @@ void make_mounts(const View& view) {
 
   put(tmp, "/tmp");
   for (const Path& path : view.hidden)
-    if (std::filesystem::is_directory(path)) mount_empty(path, "mode=700");
+    if (std::error_code error; std::filesystem::is_directory(path, error)) mount_empty(path, "mode=700");
   for (const auto& [path, piece] : visible) put(piece, path);
   mount_empty("/opt");
   for (const auto& [path, piece] : opt) put(piece, path);

@@ -2,10 +2,9 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-
 #include "base/error.h"
 #include "base/process.h"
+#include "fleet/images.h"
 
 namespace textmill::fleet {
 
@@ -15,27 +14,7 @@ namespace {
 
 constexpr std::string_view kProcess = "process://";
 
-/// A framework's inference image, and the Python environment that its scripts run in.
-struct Row {
-  std::string_view repository, environment, packages;
-};
-
-constexpr Row kRows[] = {
-    {"huggingface-pytorch-inference", "huggingface-pytorch", "torch transformers"},
-    {"pytorch-inference", "pytorch", "torch"},
-    {"tensorflow-inference", "tensorflow", "tensorflow"},
-    {"mxnet-inference", "mxnet", "mxnet"},
-    {"sagemaker-scikit-learn", "scikit-learn", "scikit-learn"},
-};
-
 base::Error invalid(const std::string& message) { return {base::Kind::invalid, message}; }
-
-/// "pytorch-inference" of "763104351884.dkr.ecr.us-east-1.amazonaws.com/pytorch-inference:2.1-cpu".
-std::string_view repository_of(std::string_view image) {
-  image = image.substr(0, image.find('@'));
-  image.remove_prefix(image.rfind('/') == image.npos ? 0 : image.rfind('/') + 1);
-  return image.substr(0, image.find(':'));
-}
 
 bool is_ours(const ServingRequest& request) {
   auto said =
@@ -45,7 +24,7 @@ bool is_ours(const ServingRequest& request) {
   throw base::Error(base::Kind::internal, "textmill describe: " + said.error);
 }
 
-ServingProgram script_program(const ServingRequest& request, const Row& row) {
+ServingProgram script_program(const ServingRequest& request, const Image& row) {
   Path environment = request.environments / row.environment;
   if (!std::filesystem::exists(environment / "bin/python"))
     throw invalid(fmt::format(
@@ -56,7 +35,7 @@ ServingProgram script_program(const ServingRequest& request, const Row& row) {
           .visible = {std::filesystem::canonical(environment), request.python}};
 }
 
-ServingProgram framework_program(const ServingRequest& request, const Row& row) {
+ServingProgram framework_program(const ServingRequest& request, const Image& row) {
   std::string script = request.script.empty() ? "inference.py" : request.script;
   if (std::filesystem::exists(request.model / "code" / script)) return script_program(request, row);
   if (!request.model.empty() && is_ours(request)) return {.command = {request.program.string(), "serve"}};
@@ -76,16 +55,12 @@ ServingProgram serving_program(const ServingRequest& request) {
       throw invalid(fmt::format("{}: there is no such program", image));
     return {.command = {program, "serve"}, .visible = {program}};  // it may lie in /tmp
   }
-  std::string_view repository = repository_of(image);
-  if (image == "textmill/serve" || image.find("/textmill/serve") != image.npos ||
-      image.starts_with("textmill/serve:"))
-    return {.command = {request.program.string(), "serve"}};
-  auto row = std::ranges::find(kRows, repository, &Row::repository);
-  if (row == std::end(kRows))
-    throw invalid(fmt::format(
-        "The image {} is none that is known here: textmill/serve, process:///path/program, or one "
-        "of the frameworks' inference images.",
-        image));
+  const Image* row = find_image(image);
+  if (row && row->kind == ImageKind::builtin && !row->serve.empty())
+    return {.command = {request.program.string(), std::string(row->serve)}};
+  if (!row || row->kind != ImageKind::script)
+    throw invalid(
+        fmt::format("The image {} is none that serves here: `textmill images` lists those that do.", image));
   return framework_program(request, *row);
 }
 

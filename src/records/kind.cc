@@ -39,6 +39,12 @@ constexpr Transition kEndpointTransitions[] = {
 constexpr Transition kReplicaTransitions[] = {
     {"Starting", "Ready"}, {"Starting", "Stopping"}, {"Ready", "Stopping"}};
 
+constexpr Transition kJobTransitions[] = {
+    {"InProgress", "Completed"}, {"InProgress", "Failed"},  {"InProgress", "Stopping"},
+    {"InProgress", "Stopped"},  // by its own limits
+    {"Stopping", "Stopped"},     {"Stopping", "Completed"}, {"Stopping", "Failed"},
+};
+
 }  // namespace
 
 constexpr Kind kEndpoint{
@@ -62,6 +68,22 @@ constexpr Kind kReplica{
     .taken_text = "There is an instance {name} already.",
     .status = "Starting",
     .transitions = kReplicaTransitions,
+};
+
+constexpr Kind kTrainingJob{
+    .name = "training-job",
+    .arn = "sagemaker:{region}:{account}:training-job/{name}",
+    .any_case = true,
+    .missing = base::Kind::invalid,
+    .taken = base::Kind::in_use,
+    .missing_text = "Requested resource not found.",
+    .taken_text =
+        "Training job names must be unique within an AWS account and region, and a training job with "
+        "this name already exists ({arn})",
+    .defaults = R"({"EnableNetworkIsolation": false, "EnableInterContainerTrafficEncryption": false,
+                    "EnableManagedSpotTraining": false})",
+    .status = "InProgress",
+    .transitions = kJobTransitions,
 };
 
 constexpr Kind kLogGroup{
@@ -92,7 +114,8 @@ constexpr Kind kPolicy{
 };
 
 std::span<const Kind* const> kinds() {
-  static constexpr const Kind* kAll[] = {&kModel, &kEndpointConfig, &kEndpoint, &kLogGroup, &kRole, &kPolicy};
+  static constexpr const Kind* kAll[] = {&kModel,    &kEndpointConfig, &kEndpoint, &kTrainingJob,
+                                         &kLogGroup, &kRole,           &kPolicy};
   return kAll;
 }
 

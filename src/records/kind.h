@@ -39,7 +39,7 @@ std::string arn(const Kind& kind, const Account& account, std::string_view name)
 std::string name_in_arn(const Kind& kind, const Account& account, std::string_view arn);
 
 /// All kinds. A row here is all that a kind needs which is only stored.
-extern const Kind kModel, kEndpointConfig, kEndpoint, kReplica, kLogGroup, kRole, kPolicy;
+extern const Kind kModel, kEndpointConfig, kEndpoint, kReplica, kTrainingJob, kLogGroup, kRole, kPolicy;
 std::span<const Kind* const> kinds();
 
 }  // namespace textmill::records

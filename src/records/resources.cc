@@ -118,6 +118,18 @@ std::pair<const Kind*, std::optional<Resource>> Resources::find_by_arn(store::Co
   return {nullptr, std::nullopt};
 }
 
+std::vector<Resource> Resources::live(store::Connection& connection, const Kind& kind) const {
+  // The condition is that of the index live_resources.
+  store::Rows rows = connection.query(
+      "SELECT id, name, created, modified, status, body FROM resources WHERE kind = ? AND status IN "
+      "('InProgress', "
+      "'Stopping', 'Creating', 'Updating', 'Deleting') ORDER BY id",
+      kind.name);
+  std::vector<Resource> out;
+  while (rows.next()) out.push_back(resource_of(rows, true));
+  return out;
+}
+
 void Resources::update(store::Connection& connection, const Resource& resource) const {
   connection.execute("UPDATE resources SET modified = ?, body = ? WHERE id = ?", base::wall_now(),
                      format::to_text(resource.body), resource.id);

@@ -70,6 +70,8 @@ class Resources {
   /// The resource that an ARN names, and its kind; null if there is none.
   std::pair<const Kind*, std::optional<Resource>> find_by_arn(store::Connection& connection,
                                                               std::string_view arn) const;
+  /// Those whose status says that something is to happen to them still, in the order of their creation.
+  std::vector<Resource> live(store::Connection& connection, const Kind& kind) const;
   /// Writes the body, and now as the time of the change.
   void update(store::Connection& connection, const Resource& resource) const;
   /// Throws conflict for a transition that the kind does not list.

@@ -134,6 +134,23 @@ CREATE TABLE metric_points (
   known BLOB NOT NULL,  -- values and their weights, by value
   PRIMARY KEY (series, step, time)
 ) WITHOUT ROWID;
+)sql",
+                                        R"sql(
+CREATE INDEX live_resources ON resources (kind, id)
+  WHERE status IN ('InProgress', 'Stopping', 'Creating', 'Updating', 'Deleting');
+CREATE TABLE attempts (
+  id INTEGER PRIMARY KEY,
+  resource INTEGER NOT NULL REFERENCES resources (id),
+  number INTEGER NOT NULL,
+  token TEXT NOT NULL UNIQUE,
+  created INTEGER NOT NULL,
+  place INTEGER NOT NULL DEFAULT 0,  -- bytes of its journal that were taken
+  next INTEGER NOT NULL DEFAULT 0,   -- the number of the next event
+  ending TEXT NOT NULL DEFAULT '',   -- its last event
+  closed INTEGER NOT NULL DEFAULT 0,
+  UNIQUE (resource, number)
+);
+CREATE INDEX open_attempts ON attempts (id) WHERE NOT closed;
 )sql"};
 
 }  // namespace

@@ -1,0 +1,188 @@
+#include "api/running.h"
+
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <set>
+
+#include "fleet/ingest.h"
+#include "fleet/model_cache.h"
+#include "records/training_job.h"
+#include "store/logs.h"
+
+namespace textmill::api {
+
+using format::Json;
+using http::Request;
+using http::Response;
+using records::Resource;
+
+namespace {
+
+constexpr size_t kLines = 2000;  // of a page of logs
+constexpr auto kFresh = std::chrono::minutes(1);
+
+Response json(const Json& value) {
+  return {.headers = {{"Content-Type", "application/json"}}, .body = format::to_text(value)};
+}
+
+Json shown(std::string_view kind, const Resource& one) {
+  Json out = Json::object({{"kind", kind},
+                           {"name", one.name},
+                           {"status", one.status},
+                           {"since", base::iso8601(one.created)},
+                           {"secondary", text_in(one.body, "SecondaryStatus")}});
+  if (const Json* list = one.body.find("SecondaryStatusTransitions"))
+    out.set("message", text_in(list->array()->back(), "StatusMessage"));
+  else
+    out.set("message", text_in(one.body, "FailureReason"));
+  return out;
+}
+
+/// What follows logs, and where they are.
+struct Source {
+  std::string_view kind;
+  Resource resource;
+  std::string group, prefix;
+  bool over = false;
+};
+
+Source source_of(Platform& platform, store::Connection& c, const std::string& name) {
+  if (auto job = platform.resources.find(c, records::kTrainingJob, name))
+    return {"job", *job, std::string(fleet::kTrainingLogGroup), job->name + "/",
+            !records::TrainingJobs::is_live(job->status)};
+  if (auto endpoint = platform.resources.find(c, records::kEndpoint, name))
+    return {"endpoint", *endpoint, "/aws/sagemaker/Endpoints/" + endpoint->name, "",
+            endpoint->status == "Failed"};
+  throw base::Error(base::Kind::not_found, fmt::format("there is no training job and no endpoint {}", name));
+}
+
+/// Its streams: their numbers, and their names without what all have in common.
+std::map<int64_t, std::string> streams_of(Platform& platform, store::Connection& c, const Source& source) {
+  std::map<int64_t, std::string> out;
+  auto group = platform.resources.find(c, records::kLogGroup, source.group);
+  if (!group) return out;
+  for (const auto& stream : store::list_log_streams(c, group->id, {.prefix = source.prefix, .limit = 1000}))
+    out[stream.id] = stream.name.substr(source.prefix.size());
+  return out;
+}
+
+std::optional<store::LogPosition> position_in(const format::JsonView& body) {
+  auto after = body.find("after");
+  if (!after) return std::nullopt;
+  auto numbers = after->integers(INT64_MIN, INT64_MAX);
+  if (numbers.size() != 3) after->fail("three numbers");
+  return store::LogPosition{numbers[0], numbers[1], numbers[2]};
+}
+
+fleet::ModelCache models(Platform& platform) {
+  return {platform.store, platform.store.folder() / "cache/models", 0};
+}
+
+/// Models that an instance of an endpoint has before it, or is about to.
+std::set<std::string> models_in_use(Platform& platform, const fleet::ModelCache& cache) {
+  std::set<std::string> out;
+  std::error_code none;
+  for (const auto& attempt :
+       std::filesystem::directory_iterator(platform.store.folder() / "attempts", none)) {
+    std::error_code gone;
+    auto link =
+        std::filesystem::read_symlink(attempt.path() / attempt.path().filename() / "input/model", gone);
+    if (!gone) out.insert(link.filename());
+  }
+  for (const auto& entry : cache.entries())
+    if (entry.used > std::filesystem::file_time_type::clock::now() - kFresh) out.insert(entry.name);
+  return out;
+}
+
+}  // namespace
+
+Response running_page(Platform& platform, const Request&) {
+  Json::Array all;
+  platform.store.database().read([&](store::Connection& c) {
+    for (const auto& job : platform.resources.live(c, records::kTrainingJob))
+      all.push_back(shown("job", job));
+    records::ListQuery query{.descending = false, .limit = 1000, .bodies = true};
+    for (const auto& endpoint : platform.resources.list(c, records::kEndpoint, query).resources)
+      all.push_back(shown("endpoint", endpoint));
+  });
+  return json(Json::object({{"running", std::move(all)}}));
+}
+
+Response logs_page(Platform& platform, const Request& request) {
+  Json body = format::parse_json(request.body.text(), "request");
+  format::JsonView view(body, "request");
+  auto after = position_in(view);
+  Json out =
+      Json::object({{"news", static_cast<int64_t>(platform.news.version())}});  // before what it may miss
+  Json::Array events;
+  platform.store.database().read([&](store::Connection& c) {
+    Source source = source_of(platform, c, view.at("name").string());
+    auto streams = streams_of(platform, c, source);
+    store::EventQuery query{.after = after, .limit = kLines};
+    for (const auto& [id, name] : streams) query.streams.push_back(id);
+    auto found = streams.empty() ? store::FoundEvents{} : store::find_log_events(c, query);
+    for (const auto& one : found.events) {
+      events.push_back(Json::object(
+          {{"time", one.event.time}, {"stream", streams[one.stream]}, {"text", one.event.message}}));
+      after = one.position();
+    }
+    out.set("kind", source.kind);
+    out.set("status", source.resource.status);
+    out.set("over", source.over && !found.next);
+    out.set("more", found.next.has_value());
+    out.set("reason", text_in(source.resource.body, "FailureReason"));
+  });
+  out.set("events", std::move(events));
+  if (after) out.set("after", Json::array(std::vector{after->time, after->stream, after->sequence}));
+  return json(out);
+}
+
+Response news_page(Platform& platform, const Request& request) {
+  Json body = format::parse_json(request.body.text(), "request");
+  auto seen = static_cast<uint64_t>(format::JsonView(body, "request").at("news").integer(0));
+  return {.body = http::Later{[&news = platform.news, seen](Response& answer, const http::Waker& waker) {
+            if (!news.since(seen, waker)) return false;
+            answer = json(Json::object({{"news", static_cast<int64_t>(news.version())}}));
+            return true;
+          }}};
+}
+
+Response stop_page(Platform& platform, const Request& request) {
+  Json body = format::parse_json(request.body.text(), "request");
+  std::string name = format::JsonView(body, "request").at("name").string();
+  records::TrainingJobs jobs(platform.resources);
+  platform.store.database().write([&](store::Connection& c) {
+    Source source = source_of(platform, c, name);
+    if (source.kind == "job") {
+      jobs.stop(c, name);
+    } else {
+      if (source.resource.status != "InService" && source.resource.status != "Failed")
+        throw base::Error(base::Kind::invalid,
+                          fmt::format("the endpoint {} is {}", name, source.resource.status));
+      platform.resources.set_status(c, records::kEndpoint, source.resource, "Deleting");
+    }
+  });
+  platform.jobs.wake();
+  platform.endpoints.wake();
+  return json(Json::object({}));
+}
+
+Response caches_page(Platform& platform, const Request&) {
+  auto cache = models(platform);
+  auto in_use = models_in_use(platform, cache);
+  Json::Array all;
+  for (const auto& entry : cache.entries())
+    all.push_back(Json::object({{"what", "model"},
+                                {"name", entry.name},
+                                {"bytes", entry.bytes},
+                                {"in_use", in_use.contains(entry.name)}}));
+  return json(Json::object({{"caches", std::move(all)}}));
+}
+
+Response clean_page(Platform& platform, const Request&) {
+  auto cache = models(platform);
+  return json(Json::object({{"freed", cache.trim(models_in_use(platform, cache), 0)}}));
+}
+
+}  // namespace textmill::api

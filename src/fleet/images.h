@@ -1,0 +1,47 @@
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "fleet/task.h"
+
+namespace textmill::fleet {
+
+/// How an image's name becomes a program.
+enum class ImageKind {
+  builtin,  // this executable, with the row's own argument
+  process,  // process:///path/program
+  script,   // the user's script in a Python environment that the row names
+};
+
+/// One row: an image, known by the last part of its repository's name, whatever account, region and tag stand around it.
+struct Image {
+  std::string_view name;  // "textmill/text-classification", "pytorch-training"
+  ImageKind kind = ImageKind::builtin;
+  std::string_view train, serve;           // the argument for each role; empty: it does not do that
+  std::string_view environment, packages;  // of Python, if it runs scripts
+  std::string_view help;
+  std::span<const MetricDefinition> metrics = {};  // besides the job's own
+};
+
+std::span<const Image> images();
+
+/// The row of an image; null for none. "123.dkr.ecr.us-east-1.amazonaws.com/pytorch-training:2.0-cpu" is the row
+/// pytorch-training.
+const Image* find_image(std::string_view image);
+
+/// What trains in an image.
+struct TrainingProgram {
+  std::vector<std::string> command;
+  std::vector<base::Path> visible;  // that it needs of what is hidden
+  std::vector<MetricDefinition> metrics;
+};
+
+/// `entrypoint` and `arguments` replace the image's own. Throws invalid, in words for a FailureReason, for an image that
+/// this machine cannot run.
+TrainingProgram training_program(std::string_view image, const std::vector<std::string>& entrypoint,
+                                 const std::vector<std::string>& arguments);
+
+}  // namespace textmill::fleet

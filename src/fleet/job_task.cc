@@ -1,0 +1,179 @@
+#include "fleet/job_task.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+
+#include "contract/layout.h"
+#include "fleet/images.h"
+#include "plan/instance_type.h"
+
+namespace textmill::fleet {
+
+using base::Path;
+using format::Json;
+
+namespace {
+
+const Json kNone;
+
+const Json& member(const Json& object, std::string_view name) {
+  const Json* value = object.find(name);
+  return value ? *value : kNone;
+}
+
+std::string text(const Json& object, std::string_view name, std::string_view absent = "") {
+  const Json& value = member(object, name);
+  return std::string(value.string() ? std::string_view(*value.string()) : absent);
+}
+
+int64_t integer(const Json& object, std::string_view name, int64_t absent) {
+  const Json& value = member(object, name);
+  return value.integer() ? *value.integer() : absent;
+}
+
+bool boolean(const Json& object, std::string_view name) {
+  const Json& value = member(object, name);
+  return value.boolean() && *value.boolean();
+}
+
+const Json::Array& list(const Json& object, std::string_view name) {
+  static const Json::Array kEmpty;
+  const Json& value = member(object, name);
+  return value.array() ? *value.array() : kEmpty;
+}
+
+std::vector<std::string> texts(const Json& object, std::string_view name) {
+  std::vector<std::string> out;
+  for (const Json& value : list(object, name)) out.push_back(*value.string());
+  return out;
+}
+
+std::map<std::string, std::string> pairs(const Json& object, std::string_view name) {
+  std::map<std::string, std::string> out;
+  if (const Json& value = member(object, name); value.object())
+    for (const auto& [key, text] : *value.object()) out[key] = *text.string();
+  return out;
+}
+
+contract::TrainingInput input_of(const Json& body) {
+  contract::TrainingInput input{.hyperparameters = pairs(body, "HyperParameters")};
+  std::string mode = text(member(body, "AlgorithmSpecification"), "TrainingInputMode", "File");
+  for (const Json& channel : list(body, "InputDataConfig")) {
+    const Json& source = member(member(channel, "DataSource"), "S3DataSource");
+    input.channels[text(channel, "ChannelName")] = {
+        .path = {},
+        .content_type = text(channel, "ContentType"),
+        .input_mode = text(channel, "InputMode", mode),
+        .distribution = text(source, "S3DataDistributionType", "FullyReplicated"),
+        .record_wrapper = text(channel, "RecordWrapperType", "None")};
+  }
+  input.resources.current_instance_type = text(member(body, "ResourceConfig"), "InstanceType", "local");
+  return input;
+}
+
+/// What an instance may take here, and what there is to say about it.
+Limits limits_of(const std::string& type, int64_t volume, const MachineSize& machine,
+                 std::vector<std::string>& notes) {
+  Limits limits{.cpus = machine.cpus, .memory = machine.memory, .file = volume << 30};
+  auto size = plan::instance_size(type);
+  if (!size) {
+    notes.push_back(
+        fmt::format("The instance type {} is not known here: the job gets the whole machine.", type));
+    return limits;
+  }
+  if (size->gpus) notes.push_back(fmt::format("{} has GPUs: this job runs on the CPU.", type));
+  if (size->cpus > machine.cpus || size->memory > machine.memory)
+    notes.push_back(
+        fmt::format("{} is larger than this machine: the job gets what there is, {:g} CPUs and {} MiB.", type,
+                    std::min<double>(size->cpus, machine.cpus),
+                    (size->memory ? std::min(size->memory, machine.memory) : machine.memory) >> 20));
+  limits.cpus = std::min<double>(size->cpus, machine.cpus);
+  if (size->memory) limits.memory = std::min(size->memory, machine.memory);
+  return limits;
+}
+
+std::map<std::string, std::string> environment_of(const records::Resource& job,
+                                                  const records::Attempt& attempt, const std::string& arn,
+                                                  const records::Account& account, const JobOptions& options,
+                                                  std::chrono::seconds most) {
+  auto out = contract::training_environment(contract::Layout(contract::Layout::kDefaultRoot), job.name, arn,
+                                            account.region);
+  out["AWS_DEFAULT_REGION"] = account.region;
+  out["AWS_ENDPOINT_URL"] = out["S3_ENDPOINT_URL"] = options.url;
+  if (options.credentials)
+    for (auto& [name, value] : options.credentials(member(job.body, "_Caller"), attempt.token, most))
+      out[name] = value;
+  for (auto& [name, value] : pairs(job.body, "Environment")) out[name] = value;
+  return out;
+}
+
+}  // namespace
+
+double cpus_of(const Json& body, double machine) {
+  const Json& resources = member(body, "ResourceConfig");
+  auto size = plan::instance_size(text(resources, "InstanceType"));
+  double each = size ? std::min<double>(size->cpus, machine) : machine;
+  return each * static_cast<double>(std::max<int64_t>(1, integer(resources, "InstanceCount", 1)));
+}
+
+Task job_task(const records::Resource& job, const records::Attempt& attempt, const std::string& arn,
+              const records::Account& account, const JobOptions& options, const MachineSize& machine) {
+  const Json& body = job.body;
+  const Json& algorithm = member(body, "AlgorithmSpecification");
+  const Json& resources = member(body, "ResourceConfig");
+  auto program = training_program(text(algorithm, "TrainingImage"), texts(algorithm, "ContainerEntrypoint"),
+                                  texts(algorithm, "ContainerArguments"));
+  auto most = std::chrono::seconds(integer(body, "_Most", 86400));
+  Task task{.name = job.name,
+            .command = program.command,
+            .environment = environment_of(job, attempt, arn, account, options, most),
+            .hosts = {},
+            .input = input_of(body),
+            .grace = options.grace,
+            .most = most,
+            .metrics = program.metrics,
+            .visible = program.visible,
+            .own_network = boolean(body, "EnableNetworkIsolation")};
+  for (const Json& metric : list(algorithm, "MetricDefinitions"))
+    task.metrics.push_back({text(metric, "Name"), text(metric, "Regex")});
+  for (int64_t i = 1; i <= integer(resources, "InstanceCount", 1); ++i)
+    task.hosts.push_back(fmt::format("algo-{}", i));
+  task.limits = limits_of(task.input.resources.current_instance_type, integer(resources, "VolumeSizeInGB", 0),
+                          machine, task.notes);
+  if (const Json& waited = member(body, "_Waited"); waited.string()) task.notes.push_back(*waited.string());
+  if (body.find("CheckpointConfig"))
+    task.checkpoints = text(member(body, "CheckpointConfig"), "LocalPath", "/opt/ml/checkpoints");
+  if (text(member(body, "OutputDataConfig"), "CompressionType") == "NONE") task.pack = Task::Pack::files;
+  return task;
+}
+
+std::vector<Path> hidden_paths(const Path& data_folder) {
+  std::vector<Path> out{data_folder, "/run"};
+  if (const char* home = std::getenv("HOME"))
+    for (const char* name : {".aws", ".ssh"}) out.push_back(Path(home) / name);
+  return out;
+}
+
+bool is_within(const std::vector<Path>& folders, const Path& path) {
+  auto real_of = [](const Path& one) {
+    std::error_code error;  // where this user cannot look, no link can lead
+    Path real = std::filesystem::weakly_canonical(one, error);
+    return error ? one.lexically_normal() : real;
+  };
+  Path real = real_of(path);
+  return std::ranges::any_of(folders, [&](const Path& folder) {
+    Path relative = real.lexically_relative(real_of(folder));
+    return !relative.empty() && *relative.begin() != "..";
+  });
+}
+
+std::vector<Path> system_paths() {
+  std::vector<Path> out;
+  if (Path resolver = "/run/systemd/resolve"; std::filesystem::exists(resolver)) out.push_back(resolver);
+  return out;
+}
+
+}  // namespace textmill::fleet

@@ -1,0 +1,24 @@
+#pragma once
+
+#include "fleet/jobs.h"
+#include "fleet/task.h"
+
+namespace textmill::fleet {
+
+/// The machine that jobs share.
+struct MachineSize {
+  double cpus = 1;
+  int64_t memory = 0;  // bytes
+};
+
+/// What the runner of an attempt is to do. Throws invalid, in words for a FailureReason.
+Task job_task(const records::Resource& job, const records::Attempt& attempt, const std::string& arn,
+              const records::Account& account, const JobOptions& options, const MachineSize& machine);
+
+/// What no program is to see: the data folder, keys of the user, sockets of the system. `visible` beside it.
+std::vector<base::Path> hidden_paths(const base::Path& data_folder);
+std::vector<base::Path> system_paths();
+/// Whether a path, links followed, is in one of these folders.
+bool is_within(const std::vector<base::Path>& folders, const base::Path& path);
+
+}  // namespace textmill::fleet
