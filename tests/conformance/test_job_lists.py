@@ -1,0 +1,97 @@
+"""Lists of training jobs: paging under concurrent creation, filters, orders, tokens; Search; tags."""
+
+import threading
+import time
+
+import pytest
+
+from .. import jobs
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory):
+    return jobs.script(tmp_path_factory.mktemp("scripts"), "done", "exit 0")
+
+
+@pytest.fixture(scope="module")
+def sagemaker(server):
+    server.client("s3").create_bucket(Bucket="jobs")
+    return server.client("sagemaker")
+
+
+def names(sagemaker, **query):
+    return [j["TrainingJobName"] for page in sagemaker.get_paginator("list_training_jobs").paginate(**query) for j in page["TrainingJobSummaries"]]
+
+
+def test_each_once_and_in_order_while_others_create(server, sagemaker, image):
+    for i in range(120):
+        sagemaker.create_training_job(**jobs.request(f"page-{i:03}", image))
+    done = threading.Event()
+
+    def create():
+        mine = server.client("sagemaker")
+        for i in range(10_000):
+            if done.is_set():
+                return
+            mine.create_training_job(**jobs.request(f"other-{i}", image))
+            done.wait(0.01)
+
+    creator = threading.Thread(target=create)
+    creator.start()
+    try:
+        expected = [f"page-{i:03}" for i in range(120)]
+        for sort, order in (("Name", "Ascending"), ("CreationTime", "Descending"), ("CreationTime", "Ascending")):
+            found = names(sagemaker, SortBy=sort, SortOrder=order, NameContains="page-", PaginationConfig={"PageSize": 7})
+            assert found == (expected if order == "Ascending" else expected[::-1])
+        assert names(sagemaker, NameContains="page-") == expected  # the usual order
+    finally:
+        done.set()
+        creator.join()
+    for i in range(120):
+        assert jobs.finish(sagemaker, f"page-{i:03}")["TrainingJobStatus"] == "Completed"
+
+
+def test_filters(sagemaker, image, name):
+    first, second = name("filter-a"), name("filter-b")
+    sagemaker.create_training_job(**jobs.request(first, image))
+    jobs.finish(sagemaker, first)
+    time.sleep(1.1)  # clients send whole seconds
+    sagemaker.create_training_job(**jobs.request(second, image.replace("done", "nothing")))
+    jobs.finish(sagemaker, second)
+    created = sagemaker.describe_training_job(TrainingJobName=second)["CreationTime"].replace(microsecond=0)
+    find = lambda **query: names(sagemaker, NameContains="filter-", **query)
+    assert find() == [first, second]
+    assert find(StatusEquals="Completed") == [first] and find(StatusEquals="Failed") == [second] and find(StatusEquals="Stopping") == []
+    assert find(CreationTimeAfter=created) == find(LastModifiedTimeAfter=created) == [second]
+    assert find(CreationTimeBefore=created) == find(LastModifiedTimeBefore=created) == [first]
+    assert find(SortBy="Status") == [first, second] and find(SortBy="Status", SortOrder="Descending") == [second, first]
+    summary = sagemaker.list_training_jobs(NameContains=first)["TrainingJobSummaries"][0]
+    assert summary["TrainingJobStatus"] == summary["SecondaryStatus"] == "Completed" and summary["TrainingEndTime"] >= summary["CreationTime"]
+
+
+def test_tokens(sagemaker, refused):
+    token = sagemaker.list_training_jobs(MaxResults=2)["NextToken"]
+    assert sagemaker.list_training_jobs(MaxResults=2, NextToken=token)["TrainingJobSummaries"]
+    for wrong in (token[:-1], token.swapcase(), "x"):
+        assert refused(sagemaker.list_training_jobs, NextToken=wrong)[0] == "ValidationException"
+    assert refused(sagemaker.list_models, NextToken=token)[0] == "ValidationException"
+    assert refused(sagemaker.list_training_jobs, MaxResults=101)[2] == (
+        "1 validation error detected: Value '101' at 'maxResults' failed to satisfy constraint: Member must have value less than or equal to 100")
+
+
+def test_search_and_tags(sagemaker, image, name):
+    made = [name("Search") for _ in range(4)]
+    for i, job in enumerate(made):
+        sagemaker.create_training_job(**jobs.request(job, image, HyperParameters={"n": str(i)}, Tags=[{"Key": "group", "Value": f"g{i % 2}"}]))
+        jobs.finish(sagemaker, job)
+
+    def find(*filters):
+        expression = {"Filters": [{"Name": n, "Operator": o, "Value": v} for n, o, v in filters]}
+        pages = sagemaker.get_paginator("search").paginate(Resource="TrainingJob", SearchExpression=expression, PaginationConfig={"PageSize": 2})
+        return sorted(r["TrainingJob"]["TrainingJobName"] for page in pages for r in page["Results"])
+
+    assert find(("Tags.group", "Equals", "g0")) == made[::2]
+    assert find(("HyperParameters.n", "Equals", "3"), ("TrainingJobStatus", "Equals", "Completed")) == [made[3]]
+    arn = sagemaker.describe_training_job(TrainingJobName=made[0])["TrainingJobArn"]
+    sagemaker.add_tags(ResourceArn=arn, Tags=[{"Key": "stage", "Value": "x"}])
+    assert {t["Key"]: t["Value"] for t in sagemaker.list_tags(ResourceArn=arn)["Tags"]} == {"group": "g0", "stage": "x"}

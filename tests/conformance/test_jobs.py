@@ -1,0 +1,298 @@
+"""Any executable as a training job: the container contract, its ends, limits, instances, checkpoints."""
+
+import io
+import json
+import tarfile
+import time
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+
+from .. import jobs
+from ..servers import await_that
+
+
+@pytest.fixture(scope="module")
+def clients(server):
+    sagemaker, s3, logs = server.client("sagemaker"), server.client("s3"), server.client("logs")
+    s3.create_bucket(Bucket="jobs")
+    return sagemaker, s3, logs
+
+
+@pytest.fixture
+def start(clients, tmp_path, name):
+    """start("script text", **request): the job's name."""
+
+    def run(text, arguments="", interpreter="/bin/sh", **more):
+        job = name("job")
+        clients[0].create_training_job(**jobs.request(job, jobs.script(tmp_path, job, text, interpreter), **more))
+        return job
+
+    return run
+
+
+@pytest.fixture
+def run(clients, start):
+    """The same to its end: what describes it then."""
+    return lambda *arguments, **more: jobs.finish(clients[0], start(*arguments, **more))
+
+
+def archive(s3, job, what="model"):
+    body = s3.get_object(Bucket="jobs", Key=f"out/{job}/output/{what}.tar.gz")["Body"].read()
+    with tarfile.open(fileobj=io.BytesIO(body), mode="r:gz") as tar:
+        return {m.name: tar.extractfile(m).read() for m in tar.getmembers() if m.isfile()}
+
+
+def said(clients, job):
+    return "\n".join(jobs.log_of(clients[2], job["TrainingJobName"]))
+
+
+def test_the_contract(clients, run):
+    _, s3, _ = clients
+    s3.put_object(Bucket="jobs", Key="in/a.txt", Body=b"hello")
+    s3.put_object(Bucket="jobs", Key="in/deep/b.txt", Body=b"x" * 100_000)
+    done = run('[ "$*" = train ] && [ $(pwd) = /opt/ml ] && cp input/config/*.json model && cp -r input/data model && env > output/data/env',
+               HyperParameters={"a": "1", "b": '"text"'}, Environment={"MINE": "yes"},
+               InputDataConfig=[jobs.channel("train", "s3://jobs/in", ContentType="text/csv"), jobs.channel("one", "s3://jobs/in/a.txt", "ShardedByS3Key")])
+    assert done["TrainingJobStatus"] == "Completed", done
+    files = archive(s3, done["TrainingJobName"])
+    assert json.loads(files["hyperparameters.json"]) == {"a": "1", "b": '"text"'}
+    usual = {"TrainingInputMode": "File", "S3DistributionType": "FullyReplicated", "RecordWrapperType": "None"}
+    assert json.loads(files["inputdataconfig.json"]) == {"train": usual | {"ContentType": "text/csv"}, "one": usual | {"S3DistributionType": "ShardedByS3Key"}}
+    resources = json.loads(files["resourceconfig.json"])
+    assert resources.pop("network_interface_name")
+    assert resources == {"current_host": "algo-1", "current_instance_type": "ml.box.1cpu", "current_group_name": "homogeneousCluster", "hosts": ["algo-1"],
+                         "instance_groups": [{"instance_group_name": "homogeneousCluster", "instance_type": "ml.box.1cpu", "hosts": ["algo-1"]}]}
+    assert files["data/train/a.txt"] == files["data/one/a.txt"] == b"hello" and len(files["data/train/deep/b.txt"]) == 100_000
+    env = dict(line.split("=", 1) for line in archive(s3, done["TrainingJobName"], "output")["env"].decode().splitlines())
+    assert env["TRAINING_JOB_NAME"] == done["TrainingJobName"] and env["TRAINING_JOB_ARN"] == done["TrainingJobArn"]
+    assert env["MINE"] == "yes" and env["AWS_REGION"] == "us-east-1" and env["AWS_ENDPOINT_URL"].startswith("http://")
+    assert not [n for n in env if n.startswith("TEXTMILL")]
+
+
+def test_entrypoint_and_arguments(server, run, tmp_path):
+    tool = jobs.script(tmp_path, "tool", 'echo "said: $*"; exit 9').removeprefix("process://")
+    done = run("exit 1", algorithm={"ContainerEntrypoint": ["/bin/sh", tool], "ContainerArguments": ["a", "b c"]})
+    assert done["FailureReason"] == "AlgorithmError: said: a b c, exit code: 9"
+    done = run("exit 1", algorithm={"ContainerEntrypoint": ["/bin/cat", str(server.folder / "root-key.json")]})
+    assert "No such file" in done["FailureReason"]  # naming a file of the server's does not show it
+    done = run('echo "said: $*"; exit 9', algorithm={"ContainerArguments": ["a"]})
+    assert done["FailureReason"] == "AlgorithmError: said: a, exit code: 9"
+
+
+def test_failures_have_reasons(clients, run):
+    done = run("printf 'the true reason' > /opt/ml/output/failure; echo noise; exit 3")
+    assert (done["TrainingJobStatus"], done["FailureReason"]) == ("Failed", "AlgorithmError: the true reason, exit code: 3")
+    assert jobs.statuses(done) == ["Starting", "Downloading", "Training", "Uploading", "Failed"]
+    assert done["SecondaryStatusTransitions"][-1]["StatusMessage"] == done["FailureReason"]
+    done = run("head -c 5000 /dev/zero | tr '\\0' x > /opt/ml/output/failure; exit 3")
+    assert len(done["FailureReason"]) == 1024 and done["FailureReason"].endswith("x, exit code: 3")
+    assert run("kill -9 $$")["FailureReason"] == "AlgorithmError: exit code: 137"
+    with pytest.raises(ClientError, match="404|NoSuchKey"):
+        archive(clients[1], done["TrainingJobName"])
+
+
+def test_what_users_get_wrong(clients, name, run):
+    sagemaker = clients[0]
+    missing = [jobs.channel("train", "s3://jobs/nothing/here")]
+    for more, reason in (
+            ({"InputDataConfig": missing}, 'ClientError: Data download failed: No S3 objects found under S3 URL "s3://jobs/nothing/here" given in input data source.'),
+            ({"InputDataConfig": [jobs.channel("train", "s3://no-such-bucket/x")]}, "ClientError: Data download failed: the bucket no-such-bucket does not exist"),
+            ({"bucket": "no-such-bucket"}, "ClientError: Data upload failed: the bucket no-such-bucket does not exist")):
+        done = run("exit 0", **more)
+        assert (done["TrainingJobStatus"], done["FailureReason"]) == ("Failed", reason)
+    for image, reason in (("process:///no/such/program", "ClientError: cannot start /no/such/program: No such file or directory"),
+                          ("process://relative", "ClientError: the image process://relative is no process:///path/program"),
+                          ("some.registry/blazingtext:1", "ClientError: the image some.registry/blazingtext:1 does not train on this server")):
+        job = name()
+        sagemaker.create_training_job(**jobs.request(job, image))
+        assert jobs.finish(sagemaker, job)["FailureReason"].startswith(reason)
+
+
+def test_stop(clients, start, refused):
+    sagemaker, s3, logs = clients
+    job = start("trap 'echo leaving; echo m > model/m; exit 0' TERM; echo ready; while true; do sleep 0.05; done")
+    await_that(lambda: "ready" in jobs.log_of(logs, job), "it runs")
+    sagemaker.stop_training_job(TrainingJobName=job)
+    sagemaker.stop_training_job(TrainingJobName=job)  # again, while it stops: fine
+    done = jobs.finish(sagemaker, job)
+    assert done["TrainingJobStatus"] == done["SecondaryStatus"] == "Stopped"
+    assert jobs.statuses(done) == ["Starting", "Downloading", "Training", "Stopping", "Stopped"]
+    assert archive(s3, job) == {"m": b"m\n"} and "leaving" in jobs.log_of(logs, job)
+    assert refused(sagemaker.stop_training_job, TrainingJobName=job) == (
+        "ValidationException", 400, "The request was rejected because the training job is in status Stopped.")
+
+
+def test_limits_of_time(clients, run):
+    done = run("echo m > model/m; sleep 60", StoppingCondition={"MaxRuntimeInSeconds": 1})
+    assert (done["TrainingJobStatus"], done["SecondaryStatus"]) == ("Stopped", "MaxRuntimeExceeded")
+    assert archive(clients[1], done["TrainingJobName"]) == {"m": b"m\n"}
+    done = run("sleep 60", EnableManagedSpotTraining=True, StoppingCondition={"MaxRuntimeInSeconds": 1, "MaxWaitTimeInSeconds": 1})
+    assert done["TrainingJobStatus"] == "Stopped" and done["SecondaryStatus"] in ("MaxWaitTimeExceeded", "MaxRuntimeExceeded")
+
+
+def test_jobs_beyond_capacity_wait(clients, start, server):
+    sagemaker, _, logs = clients
+    large = {"resources": {"InstanceType": "ml.p3.16xlarge"}}
+    first = start("while [ ! -e output/data/go ]; do sleep 0.05; done", **large)
+    second = start("exit 0", **large)
+    waiting = await_that(lambda: (j := sagemaker.describe_training_job(TrainingJobName=second))["SecondaryStatus"] == "Pending" and j, "it waits")
+    assert "Waiting for capacity" in waiting["SecondaryStatusTransitions"][-1]["StatusMessage"]
+    sagemaker.stop_training_job(TrainingJobName=first)
+    assert jobs.finish(sagemaker, first)["TrainingJobStatus"] == "Stopped"
+    done = jobs.finish(sagemaker, second)
+    assert jobs.statuses(done)[:3] == ["Starting", "Pending", "Downloading"] and done["TrainingJobStatus"] == "Completed"
+    log = said(clients, done)
+    for word in ("Waiting for capacity", "has GPUs: this job runs on the CPU", "is larger than this machine"):
+        assert word in log
+    third = start("while true; do sleep 0.05; done", **large)
+    pending = start("exit 0", **large)
+    sagemaker.stop_training_job(TrainingJobName=pending)  # before it ever ran
+    assert jobs.finish(sagemaker, pending)["TrainingJobStatus"] == "Stopped"
+    sagemaker.stop_training_job(TrainingJobName=third)
+    jobs.finish(sagemaker, third)
+
+
+def test_credentials_end_with_the_job(clients, server, start):
+    sagemaker, s3, _ = clients
+    job = start("import os, json, time\nprint(json.dumps({k: v for k, v in os.environ.items() if k.startswith('AWS_')}), flush=True)\n"
+                "while not os.path.exists('/opt/ml/never'): time.sleep(0.05)", interpreter="/usr/bin/python3")
+    line = await_that(lambda: next((l for l in jobs.log_of(clients[2], job) if l.startswith("{")), None), "its environment")
+    env = json.loads(line)
+    session = boto3.Session(env["AWS_ACCESS_KEY_ID"], env["AWS_SECRET_ACCESS_KEY"], env["AWS_SESSION_TOKEN"], region_name=env["AWS_REGION"])
+    theirs = session.client("s3", endpoint_url=env["AWS_ENDPOINT_URL"])
+    sts = session.client("sts", endpoint_url=env["AWS_ENDPOINT_URL"])
+    theirs.put_object(Bucket="jobs", Key="from-the-job", Body=b"x")
+    assert "textmill-job" in sts.get_caller_identity()["Arn"]
+    assumed = sts.assume_role(RoleArn=jobs.ROLE, RoleSessionName="longer")["Credentials"]
+    longer = boto3.client("s3", endpoint_url=server.url, aws_access_key_id=assumed["AccessKeyId"], aws_secret_access_key=assumed["SecretAccessKey"],
+                          aws_session_token=assumed["SessionToken"], region_name="us-east-1")
+    assert longer.list_buckets()["Buckets"]
+    sagemaker.stop_training_job(TrainingJobName=job)
+    jobs.finish(sagemaker, job)
+    for client in (theirs, longer):
+        with pytest.raises(ClientError):
+            client.list_buckets()
+
+
+def test_several_instances(clients, run):
+    _, s3, logs = clients
+    for i in range(7):
+        s3.put_object(Bucket="jobs", Key=f"many/{i}.txt", Body=b"x")
+    done = run("ls input/data/shards > model/$(hostname); ls input/data/all | wc -l; getent hosts algo-3", resources={"InstanceCount": 3},
+               InputDataConfig=[jobs.channel("shards", "s3://jobs/many/", "ShardedByS3Key"), jobs.channel("all", "s3://jobs/many/")])
+    assert done["TrainingJobStatus"] == "Completed", done
+    parts = [v.decode().split() for _, v in sorted(archive(s3, done["TrainingJobName"]).items())]
+    assert len(parts) == 3 and sorted(sum(parts, [])) == [f"{i}.txt" for i in range(7)]
+    for i in (1, 2, 3):
+        assert "7" in jobs.log_of(logs, done["TrainingJobName"], f"algo-{i}")
+    done = run("[ $(hostname) = algo-2 ] && { echo lost; exit 4; }; sleep 60", resources={"InstanceCount": 3})
+    assert done["FailureReason"] == "AlgorithmError: lost, exit code: 4"
+
+
+def test_manifests(clients, run):
+    s3 = clients[1]
+    for key in ("pick/a", "pick/b", "pick/c/d"):
+        s3.put_object(Bucket="jobs", Key=key, Body=key.encode())
+    s3.put_object(Bucket="jobs", Key="the.manifest", Body=json.dumps([{"prefix": "s3://jobs/pick/"}, "c/d", "a"]).encode())
+    done = run("cp -r input/data/picked model", InputDataConfig=[jobs.channel("picked", "s3://jobs/the.manifest", kind="ManifestFile")])
+    assert archive(s3, done["TrainingJobName"]) == {"picked/a": b"pick/a", "picked/c/d": b"pick/c/d"}
+    s3.put_object(Bucket="jobs", Key="bad.manifest", Body=json.dumps([{"prefix": "s3://jobs/pick/"}, "../a"]).encode())
+    done = run("exit 0", InputDataConfig=[jobs.channel("picked", "s3://jobs/bad.manifest", kind="ManifestFile")])
+    assert done["TrainingJobStatus"] == "Failed" and done["FailureReason"].startswith("ClientError: Data download failed: ")
+
+
+def test_keys_that_leave_the_folder(clients, run):
+    s3 = clients[1]
+    s3.put_object(Bucket="jobs", Key="evil/x/../../../../etc/x", Body=b"x")
+    done = run("exit 0", InputDataConfig=[jobs.channel("train", "s3://jobs/evil/")])
+    assert done["FailureReason"].startswith("ClientError: Data download failed: the object key ")
+
+
+def test_input_is_never_written_to(clients, run):
+    s3 = clients[1]
+    for key, size in (("mine/small", 10), ("mine/large", 200_000)):
+        s3.put_object(Bucket="jobs", Key=key, Body=b"o" * size)
+    done = run("cd input/data/train && for f in small large; do echo changed >> $f; chmod 777 $f; mv $f $f-2; done; rm small-2; echo new > new",
+               InputDataConfig=[jobs.channel("train", "s3://jobs/mine/")])
+    assert done["TrainingJobStatus"] == "Completed", done
+    assert s3.get_object(Bucket="jobs", Key="mine/large")["Body"].read() == b"o" * 200_000
+    assert {o["Key"] for o in s3.list_objects_v2(Bucket="jobs", Prefix="mine/")["Contents"]} == {"mine/small", "mine/large"}
+
+
+def test_checkpoints_both_ways(clients, run, start):
+    sagemaker, s3, logs = clients
+    config = {"S3Uri": "s3://jobs/checkpoints/run"}
+    counter = "cd checkpoints; n=$(cat step 2>/dev/null || echo 0); echo $((n + 1)) > step; echo x > old-$n; rm -f old-$((n - 1)); echo at $((n + 1))"
+    for expected in (1, 2, 3):
+        done = run(counter, CheckpointConfig=config)
+        assert f"at {expected}" in said(clients, done)
+        objects = {o["Key"].rsplit("/", 1)[1] for o in s3.list_objects_v2(Bucket="jobs", Prefix="checkpoints/run/")["Contents"]}
+        assert objects == {"step", f"old-{expected - 1}"}
+    job = start("echo now > checkpoints/during; sleep 60", CheckpointConfig={"S3Uri": "s3://jobs/live"})
+    await_that(lambda: s3.list_objects_v2(Bucket="jobs", Prefix="live/").get("Contents"), "it is kept while the job runs")
+    sagemaker.stop_training_job(TrainingJobName=job)
+    jobs.finish(sagemaker, job)
+
+
+def test_output_without_an_archive(clients, run):
+    done = run("mkdir model/sub; echo a > model/a; echo b > model/sub/b", OutputDataConfig={"S3OutputPath": "s3://jobs/plain/", "CompressionType": "NONE"})
+    job = done["TrainingJobName"]
+    assert done["ModelArtifacts"]["S3ModelArtifacts"] == f"s3://jobs/plain/{job}/output/model/"
+    keys = {o["Key"] for o in clients[1].list_objects_v2(Bucket="jobs", Prefix=f"plain/{job}/")["Contents"]}
+    assert keys == {f"plain/{job}/output/model/a", f"plain/{job}/output/model/sub/b"}
+
+
+def test_a_job_sees_no_others(clients, server, run, start):
+    other = start("echo secret > /tmp/secret; echo secret > model/secret; sleep 60")
+    await_that(lambda: clients[0].describe_training_job(TrainingJobName=other)["SecondaryStatus"] == "Training", "it runs")
+    done = run(f"ls {server.folder}/ && [ -n \"$(ls -A {server.folder})\" ] && exit 10; ls /tmp/secret && exit 11; "
+               f"[ $(ls -d /proc/[0-9]* | wc -l) -lt 8 ] || exit 12; cat {server.folder}/root-key.json && exit 13; exit 0")
+    assert done["TrainingJobStatus"] == "Completed", said(clients, done)
+    clients[0].stop_training_job(TrainingJobName=other)
+    jobs.finish(clients[0], other)
+
+
+def test_network_isolation(clients, run):
+    probe = "import os, socket, urllib.parse\nurl = urllib.parse.urlparse(os.environ['AWS_ENDPOINT_URL'])\nsocket.create_connection((url.hostname, url.port), 2)"
+    assert run(probe, interpreter="/usr/bin/python3")["TrainingJobStatus"] == "Completed"
+    assert "Connection refused" in run(probe, interpreter="/usr/bin/python3", EnableNetworkIsolation=True)["FailureReason"]
+
+
+def test_bad_programs(clients, run):
+    """They end, are held to their limits, and the server goes on."""
+    done = run("for i in $(seq 1 5000); do sleep 100 & done; echo all started", resources={"VolumeSizeInGB": 1})
+    assert done["TrainingJobStatus"] == "Failed" and "all started" not in said(clients, done)
+    done = run("truncate -s 5G model/big || { echo no room; exit 5; }")
+    assert done["FailureReason"] == "AlgorithmError: no room, exit code: 5"
+    done = run("python3 -c \"x = bytearray(64 << 30); print(len(x))\"", resources={"InstanceType": "ml.c5.large"})
+    assert done["TrainingJobStatus"] == "Failed"
+    done = run("(setsid sh -c 'sleep 1000' &); (setsid sh -c 'trap \"\" TERM HUP; while true; do sleep 1; done' &) ; exit 0")
+    assert done["TrainingJobStatus"] == "Completed"
+    done = run("head -c 300000 /dev/urandom; printf 'no newline'")
+    assert done["TrainingJobStatus"] == "Completed" and said(clients, done).endswith("no newline")
+    done = run("mkfifo model/pipe; exit 0")
+    assert done["TrainingJobStatus"] == "Failed" and "neither a file nor a folder" in done["FailureReason"]
+    done = run("ln -s ../../../../../../etc/passwd model/m")
+    assert done["TrainingJobStatus"] == "Failed" and "which is not a file under /opt/ml" in done["FailureReason"]
+
+
+def test_much_output(clients, run):
+    started = time.monotonic()
+    done = run("head -c 1000000000 /dev/zero | tr '\\0' x | fold -w 1000; echo the end")
+    lines = jobs.log_of(clients[2], done["TrainingJobName"])
+    assert done["TrainingJobStatus"] == "Completed" and "were not kept" in lines[-1] and sum(map(len, lines)) < 70 << 20
+    assert time.monotonic() - started < 120
+
+
+def test_update_and_delete(clients, start, run, refused):
+    sagemaker = clients[0]
+    job = start("sleep 60")
+    assert refused(sagemaker.delete_training_job, TrainingJobName=job)[0] == "ResourceInUse"
+    assert sagemaker.update_training_job(TrainingJobName=job, ResourceConfig={"KeepAlivePeriodInSeconds": 60})["TrainingJobArn"]
+    assert sagemaker.describe_training_job(TrainingJobName=job)["ResourceConfig"]["KeepAlivePeriodInSeconds"] == 60
+    sagemaker.stop_training_job(TrainingJobName=job)
+    jobs.finish(sagemaker, job)
+    sagemaker.delete_training_job(TrainingJobName=job)
+    assert refused(sagemaker.describe_training_job, TrainingJobName=job) == ("ValidationException", 400, "Requested resource not found.")
