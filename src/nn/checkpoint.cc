@@ -15,7 +15,14 @@
 namespace textmill::nn {
 namespace {
 
-const StoredTensor* find(const Safetensors& checkpoint, const std::string& name, const std::string& prefix) {
+constexpr const char* kScales = "_scale";  // behind the name of a weight in 8 bits
+
+struct Found {
+  std::string name;
+  const StoredTensor* tensor = nullptr;
+};
+
+Found find(const Safetensors& checkpoint, const std::string& name, const std::string& prefix) {
   std::vector<std::string> names{name};
   if (!prefix.empty() && name.starts_with(prefix + ".")) names.push_back(name.substr(prefix.size() + 1));
   for (size_t i = 0, own = names.size(); i < own; i++) {
@@ -26,9 +33,9 @@ const StoredTensor* find(const Safetensors& checkpoint, const std::string& name,
     }
   }
   for (const std::string& candidate : names) {
-    if (auto* tensor = checkpoint.find(candidate)) return tensor;
+    if (auto* tensor = checkpoint.find(candidate)) return {candidate, tensor};
   }
-  return nullptr;
+  return {};
 }
 
 /// Rows of a share in the tensor that it is part of: calls copy(row of the share, row of the tensor). A
@@ -43,6 +50,25 @@ void for_rows(const Weight& weight, Copy copy) {
 }
 
 int64_t row_size(const Weight& weight) { return weight.is_vector ? 1 : weight.cols; }
+
+/// A weight in 8 bits has the scales of its rows beside it.
+std::span<const float> scales_of(const Weight& weight, const Safetensors& checkpoint, const std::string& name) {
+  std::string scales = name + kScales, where = checkpoint.path().string() + ": " + scales;
+  const StoredTensor* tensor = checkpoint.find(scales);
+  if (!tensor) throw base::Error(base::Kind::invalid, where + ": missing, but the weight is in 8 bits");
+  if (tensor->dtype != "F32" || tensor->shape != std::vector{weight.rows} || weight.share.count != 1) {
+    throw base::Error(base::Kind::invalid,
+                      fmt::format("{} is {} [{}], expected F32 [{}]", where, tensor->dtype,
+                                  fmt::join(tensor->shape, ", "), weight.rows));
+  }
+  std::span values(reinterpret_cast<const float*>(tensor->bytes.data()), static_cast<size_t>(weight.rows));
+  auto wrong = std::find_if(values.begin(), values.end(), [](float x) { return !(x >= 0 && x < HUGE_VALF); });
+  if (wrong != values.end()) {
+    throw base::Error(base::Kind::invalid, fmt::format("{}[{}] is {}, expected a finite number from 0 on", where,
+                                                       wrong - values.begin(), *wrong));
+  }
+  return values;
+}
 
 void take(Weight& weight, const StoredTensor& tensor, Dtype dtype) {
   if (weight.share.count == 1) return weight.borrow(dtype, tensor.bytes);
@@ -75,7 +101,7 @@ std::vector<Weight*> load_weights(std::span<Weight* const> weights, const Safete
                                   const std::string& prefix) {
   std::vector<Weight*> missing;
   for (Weight* weight : weights) {
-    const StoredTensor* tensor = find(checkpoint, weight->name, prefix);
+    auto [stored, tensor] = find(checkpoint, weight->name, prefix);
     if (!tensor) {
       missing.push_back(weight);
       continue;
@@ -86,7 +112,13 @@ std::vector<Weight*> load_weights(std::span<Weight* const> weights, const Safete
                         fmt::format("{} has the shape [{}], expected [{}]", where,
                                     fmt::join(tensor->shape, ", "), fmt::join(weight->shape(), ", ")));
     }
-    take(*weight, *tensor, tensor->weight_dtype(where));
+    Dtype dtype = tensor->weight_dtype(where);
+    if (dtype == Dtype::i8) {
+      std::span values(reinterpret_cast<const int8_t*>(tensor->bytes.data()), tensor->bytes.size());
+      weight->borrow(values, scales_of(*weight, checkpoint, stored));
+    } else {
+      take(*weight, *tensor, dtype);
+    }
   }
   return missing;
 }
@@ -118,6 +150,9 @@ void save_weights(std::span<Weight* const> weights, const base::Path& path) {
   for (const Weight* weight : weights) {
     if (weight->share.count == 1) {
       tensors.push_back({weight->name, name(weight->dtype()), weight->shape(), weight->bytes()});
+      if (weight->dtype() == Dtype::i8) {
+        tensors.push_back({weight->name + kScales, "F32", {weight->rows}, std::as_bytes(weight->scales())});
+      }
       continue;
     }
     std::vector<float>& whole = joined[weight->name];

@@ -6,11 +6,36 @@
 
 #include "base/error.h"
 #include "nn/cpu_patterns.h"
+#include "nn/quantized.h"
 
 namespace textmill::nn {
 namespace {
 
 kernel::Type type_of(Format format) { return format == Format::f32 ? kernel::Type::f32 : kernel::Type::bf16; }
+
+bool in_8_bits(const Plan& plan, const Op& op) {
+  return op.kind == Kind::linear && plan.recording.weights[op.weights[0]]->dtype() == Dtype::i8;
+}
+
+void check_8_bits(const Plan& plan) {
+  for (size_t w = 0; w < plan.uses.size(); w++) {
+    const Weight& weight = *plan.recording.weights[w];
+    if (weight.dtype() != Dtype::i8) continue;
+    const WeightUse& use = plan.uses[w];
+    const char* wrong = use.trained || use.transposed ? "cannot be trained"
+                        : use.vector                  ? "is a vector, which has no 8-bit form"
+                                                      : nullptr;
+    if (wrong) {
+      throw base::Error(base::Kind::invalid, "weight " + weight.name + ": is in 8 bits and " + wrong);
+    }
+  }
+  for (const Step& step : plan.steps) {
+    if (in_8_bits(plan, step.op) && step.op.weights.size() > 2) {
+      throw base::Error(base::Kind::invalid, "weight " + plan.recording.weights[step.op.weights[0]]->name +
+                                                 ": is in 8 bits and cannot have an adapter");
+    }
+  }
+}
 
 void check_known(const Plan& plan) {
   for (const Step& step : plan.steps) {
@@ -40,17 +65,20 @@ Cpu::Cpu(const Plan& plan, kernel::Pool& pool, const kernel::Kernels& kernels)
       tensors_(plan.recording.tensors.size()),
       counts_(tensors_.size()) {
   check_known(plan);
+  check_8_bits(plan);
   std::vector<size_t> offsets;
   size_t bytes = 0;
-  auto place = [&](bool wanted, int64_t depth, int64_t columns) {
+  auto place = [&](bool wanted, size_t size) {
     offsets.push_back(bytes);
-    if (wanted) bytes += (kernel::packed_bytes(kernels_, type_, depth, columns) + 63) / 64 * 64;
+    if (wanted) bytes += (size + 63) / 64 * 64;
   };
   for (size_t w = 0; w < values_.size(); w++) {
     const Weight& weight = *plan.recording.weights[w];
     if (plan.uses[w].trained) gradients_[w].resize(weight.count());
-    place(plan.uses[w].product, weight.cols, weight.rows);
-    place(plan.uses[w].transposed, weight.rows, weight.cols);
+    place(plan.uses[w].product,
+          weight.dtype() == Dtype::i8 ? kernel::packed_bytes_in_8_bits(kernels_, weight.cols, weight.rows)
+                                      : kernel::packed_bytes(kernels_, type_, weight.cols, weight.rows));
+    place(plan.uses[w].transposed, kernel::packed_bytes(kernels_, type_, weight.rows, weight.cols));
   }
   packed_.at_least(bytes);
   for (size_t w = 0; w < values_.size(); w++) {
@@ -58,28 +86,52 @@ Cpu::Cpu(const Plan& plan, kernel::Pool& pool, const kernel::Kernels& kernels)
     if (plan.uses[w].transposed) values_[w].transposed = packed_.data() + offsets[2 * w + 1];
   }
   for (const Group& group : plan.groups) fused_.push_back(is_fused(group));
+  quantized_.resize(tensors_.size());
+  for (const Step& step : plan.steps) {
+    if (in_8_bits(plan, step.op)) quantized_[step.op.inputs[0]] = true;
+  }
   refresh();
 }
 
 void Cpu::refresh() {
   std::vector<float> widened;
   for (size_t w = 0; w < values_.size(); w++) {
-    const Weight& weight = *plan_.recording.weights[w];
     const WeightUse& use = plan_.uses[w];
-    Values& values = values_[w];
-    bool matrix = use.product || use.transposed, f32 = weight.dtype() == Dtype::f32;
-    if (!(matrix || use.gathered || use.vector)) continue;
-    TEXTMILL_CHECK(weight.has_values());
-    std::vector<float>& wide = use.gathered || use.vector ? values.widened : widened;
-    if (!f32) {
-      wide.resize(weight.count());
-      weight.read(0, weight.rows, wide.data());
+    if (!(use.product || use.transposed || use.gathered || use.vector)) continue;
+    TEXTMILL_CHECK(plan_.recording.weights[w]->has_values());
+    if (plan_.recording.weights[w]->dtype() == Dtype::i8) {
+      pack_in_8_bits(w);
+    } else {
+      pack(w, widened);
     }
-    values.f32 = f32 ? reinterpret_cast<const float*>(weight.bytes().data()) : wide.data();
-    int rows = static_cast<int>(weight.rows), cols = static_cast<int>(weight.cols);
-    if (use.product) kernel::pack_transposed(pool_, kernels_, type_, values.f32, rows, cols, values.product);
-    if (use.transposed) kernel::pack(pool_, kernels_, type_, values.f32, rows, cols, values.transposed);
   }
+}
+
+void Cpu::pack(size_t w, std::vector<float>& widened) {
+  const Weight& weight = *plan_.recording.weights[w];
+  const WeightUse& use = plan_.uses[w];
+  Values& values = values_[w];
+  bool f32 = weight.dtype() == Dtype::f32;
+  std::vector<float>& wide = use.gathered || use.vector ? values.widened : widened;
+  if (!f32) {
+    wide.resize(weight.count());
+    weight.read(0, weight.rows, wide.data());
+  }
+  values.f32 = f32 ? reinterpret_cast<const float*>(weight.bytes().data()) : wide.data();
+  int rows = static_cast<int>(weight.rows), cols = static_cast<int>(weight.cols);
+  if (use.product) kernel::pack_transposed(pool_, kernels_, type_, values.f32, rows, cols, values.product);
+  if (use.transposed) kernel::pack(pool_, kernels_, type_, values.f32, rows, cols, values.transposed);
+}
+
+void Cpu::pack_in_8_bits(size_t w) {
+  const Weight& weight = *plan_.recording.weights[w];
+  Values& values = values_[w];
+  values.bytes = reinterpret_cast<const int8_t*>(weight.bytes().data());
+  values.scales = weight.scales().data();
+  if (!plan_.uses[w].product) return;
+  values.starts = sum_starts(weight);
+  kernel::pack_in_8_bits(pool_, kernels_, values.bytes, static_cast<int>(weight.rows),
+                         static_cast<int>(weight.cols), values.product);
 }
 
 void Cpu::clear_gradients() {
@@ -96,6 +148,7 @@ bool Cpu::is_fused(const Group& group) const {
 
 void Cpu::run(const Batch& batch, const RootLoss& root_loss) {
   batch_ = &batch;
+  last_quantized_ = -1;
   plan_.assign(batch, layout_);
   std::byte* arena = arena_.at_least(layout_.bytes);
   for (size_t t = 0; t < tensors_.size(); t++) {
@@ -180,6 +233,23 @@ void* Cpu::write(int tensor, bool accumulate) {
     kernel::convert(pool_, kernels_, tensors_[tensor], type_of(tensor), copy, type_, size(tensor));
   unfinished_.push_back({tensor, copy});
   return copy;
+}
+
+/// Room for a tensor in 8 bits; what was there is lost.
+kernel::QuantizedRows Cpu::quantized_rows(int tensor) {
+  last_quantized_ = tensor;
+  return {reinterpret_cast<uint8_t*>(quantized_values_.at_least(size(tensor))),
+          reinterpret_cast<float*>(quantized_scales_.at_least(count(tensor) * sizeof(float)))};
+}
+
+/// The tensor in 8 bits: as a norm wrote it, or the product before this one asked for it, else quantized now.
+kernel::QuantizedRows Cpu::quantized(int tensor) {
+  if (last_quantized_ != tensor) {
+    kernel::quantize(pool_, kernels_, type_of(tensor), count(tensor), cols(tensor), tensors_[tensor],
+                     quantized_rows(tensor));
+  }
+  return {reinterpret_cast<uint8_t*>(quantized_values_.data()),
+          reinterpret_cast<float*>(quantized_scales_.data())};
 }
 
 void Cpu::finish_writes() {

@@ -52,6 +52,9 @@ class Cpu {
     std::byte *product = nullptr, *transposed = nullptr;  // packed
     std::vector<float> widened;                           // of a table or vector that is not f32
     const float* f32 = nullptr;
+    const int8_t* bytes = nullptr;  // of a weight in 8 bits, with the scales of its rows
+    const float* scales = nullptr;
+    std::vector<int32_t> starts;  // of sums with it
   };
   struct CacheSlot {
     Buffer keys, values;  // rows, in the plan's type
@@ -70,6 +73,8 @@ class Cpu {
   int64_t size(int tensor) const { return int64_t{count(tensor)} * cols(tensor); }
   const void* read(int tensor);
   void* write(int tensor, bool accumulate = false);
+  kernel::QuantizedRows quantized_rows(int tensor);
+  kernel::QuantizedRows quantized(int tensor);
   void finish_writes();
   void* conversion(int64_t elements);
   float* f32(int tensor) const { return static_cast<float*>(tensors_[tensor]); }
@@ -120,6 +125,9 @@ class Cpu {
   int bias_bucket(const Op& op, int relative) const;
   void add_bias_gradient(const Op& op, float* gradient) const;
 
+  void pack(size_t weight, std::vector<float>& widened);
+  void pack_in_8_bits(size_t weight);
+
   const Plan& plan_;
   kernel::Pool& pool_;
   const kernel::Kernels& kernels_;
@@ -128,6 +136,7 @@ class Cpu {
   std::vector<Values> values_;                 // per weight
   std::vector<std::vector<float>> gradients_;  // per weight
   std::vector<bool> fused_;                    // per group
+  std::vector<bool> quantized_;                // per tensor: a product in 8 bits reads it
   std::map<int, std::vector<CacheSlot>> caches_;
 
   // Of the batch that runs.
@@ -138,6 +147,8 @@ class Cpu {
   std::vector<Buffer> conversions_;  // buffers of converted tensors
   size_t conversions_used_ = 0;
   std::vector<Conversion> unfinished_;
+  Buffer quantized_values_, quantized_scales_;  // of the tensor that was quantized last
+  int last_quantized_ = -1;
   std::vector<RootRows<float>> roots_;
 
   // Of the attention that runs.

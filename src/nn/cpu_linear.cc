@@ -14,6 +14,14 @@ kernel::Term Cpu::term(const Op& op, size_t weight, const void* x) const {
 kernel::Product Cpu::product(const Step& step, int out) {
   const Op& op = step.op;
   kernel::Product p{.type = type_, .out_type = type_of(out), .rows = count(out), .cols = cols(out)};
+  if (const Values& w = values_[op.weights[0]]; w.bytes) {
+    auto [x, scales] = quantized(op.inputs[0]);
+    p.terms[p.term_count++] = term(op, 0, x);
+    p.in_8_bits = {scales, w.scales, w.starts.data()};
+    p.bias = vector(op, 1);
+    p.out = tensors_[out];
+    return p;
+  }
   const void* x = read(op.inputs[0]);
   p.terms[p.term_count++] = term(op, 0, x);
   if (op.weights.size() > 2) p.terms[p.term_count++] = term(op, 3, adapted(op, x));

@@ -97,7 +97,8 @@ void Cpu::embed(const Step& step) {
   kernel::Embed e{
       .type = type_, .rows = count(y), .cols = cols(y), .count = static_cast<int>(op.weights.size())};
   for (int k = 0; k < e.count; k++) {
-    e.tables[k] = {values_[op.weights[k]].f32, batch_->index(op.indexes[k]).data(),
+    const Values& table = values_[op.weights[k]];
+    e.tables[k] = {table.f32, table.bytes, table.scales, batch_->index(op.indexes[k]).data(),
                    back ? trained(step, k) : nullptr};
   }
   if (back) return kernel::embed_backward(pool_, kernels_, e, read(step.d_output));
@@ -120,6 +121,9 @@ kernel::Norm Cpu::norm_of(const Op& op, void* y) {
           .bias = vector(op, 1),
           .x = read(x),
           .y = y,
+          .quantized = y != nullptr && quantized_[op.outputs[0]] && type_of(op.outputs[0]) == type_
+                           ? quantized_rows(op.outputs[0])
+                           : kernel::QuantizedRows{},
           .side = op.outputs[1] < 0 ? nullptr : f32(op.outputs[1])};
 }
 

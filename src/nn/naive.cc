@@ -34,6 +34,8 @@ void Naive<Real>::refresh() {
     std::vector<float> values(weight.count());
     weight.read(0, weight.rows, values.data());
     std::copy(values.begin(), values.end(), weights_[w].begin());
+    bool in_8_bits = std::is_same_v<Real, float> && weight.dtype() == Dtype::i8 && plan_.uses[w].product;
+    if (in_8_bits) quantized_[static_cast<int>(w)] = held_in_8_bits(weight);
   }
 }
 
@@ -63,10 +65,9 @@ void Naive<Real>::place(const Batch& batch) {
 
 template <class Real>
 void Naive<Real>::run(const Batch& batch, const RootLossOf<Real>& root_loss) {
-  TEXTMILL_CHECK((quantized.empty() || std::is_same_v<Real, float>));
   place(batch);
   NaiveFrame<Real> frame{plan_.recording, batch,     tensors_, weights_,
-                         gradients_,      quantized, *caches,  all_reduce};
+                         gradients_,      quantized_, *caches,  all_reduce};
   for (const Step& step : plan_.steps) {
     switch (step.phase) {
       case Phase::forward: naive_forward(step.op, frame); break;

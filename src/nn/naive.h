@@ -22,7 +22,7 @@ template <class Real>
 using NaiveCaches = std::map<int, NaiveCache<Real>>;
 
 /// The twin of every engine: one plain loop per operation, step by step, in f32 (float) or f64 (double),
-/// whatever the plan's formats. Reductions sum in f64.
+/// whatever the plan's formats. Reductions sum in f64. In f64 a weight in 8 bits is but its values.
 template <class Real>
 class Naive {
  public:
@@ -40,9 +40,6 @@ class Naive {
 
   /// This executor's copy of a weight.
   std::span<Real> weight(int weight) { return weights_[weight]; }
-  /// By the weight's number: forward products with these run in 8 bits; gradients are those of the f32 copies. For
-  /// Naive<float> alone.
-  std::map<int, QuantizedWeight> quantized;
   /// Tensor parallel: sums the span over the ranks, in place.
   std::function<void(std::span<Real>)> all_reduce;
   /// May be shared: an encoder's plan remembers what a decoder's recalls.
@@ -58,6 +55,7 @@ class Naive {
   std::vector<std::vector<Real>> own_;  // tensors outside of the arena
   std::vector<Real*> tensors_;
   std::vector<std::vector<Real>> weights_, gradients_;
+  std::map<int, QuantizedWeight> quantized_;  // by number: weights held in i8, whose products run in 8 bits
   std::vector<size_t> counts_;  // per tensor, in the last batch
 };
 

@@ -22,7 +22,7 @@ void embed(const Op& op, NaiveFrame<Real>& frame) {
   }
 }
 
-// In 8 bits if the executor was told so. y [rows, out]
+// In 8 bits if the weight is. y [rows, out]
 template <class Real>
 void product(const Op& op, const NaiveFrame<Real>& frame, const Real* x, int rows, Real* y) {
   if constexpr (std::is_same_v<Real, float>) {

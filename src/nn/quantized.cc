@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "base/error.h"
 
@@ -13,6 +14,13 @@ namespace textmill::nn {
 using base::Error, base::Kind;
 
 namespace {
+
+void check_length(const Weight& weight) {
+  if (weight.cols > kMaxQuantizedColumns) {
+    throw Error(Kind::invalid, fmt::format("weight {}: rows of {} numbers, 8 bits take at most {}",
+                                           weight.name, weight.cols, kMaxQuantizedColumns));
+  }
+}
 
 // NaN if a value is not finite, 0 if all are (nearly) zero.
 float scale_of(const float* x, int cols) {
@@ -35,10 +43,7 @@ int quantized(float x, float inverse) {
 }  // namespace
 
 QuantizedWeight quantize_weight(const Weight& weight) {
-  if (weight.cols > kMaxQuantizedColumns) {
-    throw Error(Kind::invalid, fmt::format("weight {}: rows of {} numbers, 8 bits take at most {}",
-                                           weight.name, weight.cols, kMaxQuantizedColumns));
-  }
+  check_length(weight);
   int rows = static_cast<int>(weight.rows), cols = static_cast<int>(weight.cols);
   QuantizedWeight w{rows, cols, std::vector<int8_t>(size_t(rows) * cols), std::vector<float>(rows),
                     std::vector<int32_t>(rows)};
@@ -58,6 +63,27 @@ QuantizedWeight quantize_weight(const Weight& weight) {
     }
   }
   return w;
+}
+
+QuantizedWeight held_in_8_bits(const Weight& weight) {
+  auto* values = reinterpret_cast<const int8_t*>(weight.bytes().data());
+  return {.rows = static_cast<int>(weight.rows),
+          .cols = static_cast<int>(weight.cols),
+          .values = {values, values + weight.count()},
+          .scales = {weight.scales().begin(), weight.scales().end()},
+          .starts = sum_starts(weight)};
+}
+
+std::vector<int32_t> sum_starts(const Weight& weight) {
+  TEXTMILL_CHECK(weight.dtype() == Dtype::i8);
+  check_length(weight);
+  std::vector<int32_t> starts(weight.rows);
+  auto* row = reinterpret_cast<const int8_t*>(weight.bytes().data());
+  for (int32_t& start : starts) {
+    start = -128 * std::accumulate(row, row + weight.cols, 0);
+    row += weight.cols;
+  }
+  return starts;
 }
 
 void quantize_rows(const float* x, int rows, int cols, uint8_t* values, float* scales) {

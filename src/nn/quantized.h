@@ -27,6 +27,11 @@ struct QuantizedWeight {
 /// kMaxQuantizedColumns.
 QuantizedWeight quantize_weight(const Weight& weight);
 
+/// Of a weight held in i8, as it is held. Throws invalid if its rows are too long.
+QuantizedWeight held_in_8_bits(const Weight& weight);
+/// QuantizedWeight::starts of a weight held in i8. Throws as above.
+std::vector<int32_t> sum_starts(const Weight& weight);
+
 /// Each row of x [rows, cols] as u8 = s8 + 128, and its scale: the largest magnitude / 127. A row too small for a normal
 /// scale is zeros. A row with a value that is not finite gets a scale of NaN, so that its products are NaN too.
 void quantize_rows(const float* x, int rows, int cols, uint8_t* values, float* scales);

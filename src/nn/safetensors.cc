@@ -126,7 +126,8 @@ Dtype StoredTensor::weight_dtype(std::string_view name) const {
   if (dtype == "F32") return Dtype::f32;
   if (dtype == "F16") return Dtype::f16;
   if (dtype == "BF16") return Dtype::bf16;
-  throw Error(Kind::invalid, fmt::format("{}: is {}, expected F32, F16 or BF16", name, dtype));
+  if (dtype == "I8") return Dtype::i8;
+  throw Error(Kind::invalid, fmt::format("{}: is {}, expected F32, F16, BF16 or I8", name, dtype));
 }
 
 std::map<std::string, StoredTensor> parse_safetensors(std::span<const std::byte> file,

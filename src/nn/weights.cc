@@ -4,6 +4,7 @@
 
 #include <bit>
 #include <cstring>
+#include <utility>
 
 #include "base/error.h"
 
@@ -29,7 +30,15 @@ void widen(const std::byte* from, int64_t count, float* out, Widen widen_one) {
 
 }  // namespace
 
-size_t bytes_of(Dtype dtype) { return dtype == Dtype::f32 ? 4 : 2; }
+size_t bytes_of(Dtype dtype) {
+  switch (dtype) {
+    case Dtype::f32: return 4;
+    case Dtype::f16:
+    case Dtype::bf16: return 2;
+    case Dtype::i8: return 1;
+  }
+  return 0;
+}
 
 Weight Weight::vector(int64_t size) {
   Weight weight(1, size);
@@ -42,6 +51,7 @@ const char* name(Dtype dtype) {
     case Dtype::f32: return "F32";
     case Dtype::f16: return "F16";
     case Dtype::bf16: return "BF16";
+    case Dtype::i8: return "I8";
   }
   return "";
 }
@@ -57,15 +67,25 @@ void Weight::borrow(Dtype dtype, std::span<const std::byte> bytes) {
     throw base::Error(base::Kind::invalid, fmt::format("weight {}: {} bytes given, [{}, {}] takes {}", name,
                                                        bytes.size(), rows, cols, expected));
   }
-  owned_ = {};
+  release();
   dtype_ = dtype;
   bytes_ = bytes;
+}
+
+void Weight::borrow(std::span<const int8_t> values, std::span<const float> scales) {
+  if (std::cmp_not_equal(scales.size(), rows)) {
+    throw base::Error(base::Kind::invalid,
+                      fmt::format("weight {}: {} scales given for {} rows", name, scales.size(), rows));
+  }
+  borrow(Dtype::i8, std::as_bytes(values));
+  scales_ = scales;
 }
 
 std::span<float> Weight::own() {
   if (owned_.empty()) {
     std::vector<float> values(count());
     if (has_values()) read(0, rows, values.data());
+    release();
     owned_ = std::move(values);
     dtype_ = Dtype::f32;
     bytes_ = std::as_bytes(std::span(owned_));
@@ -76,6 +96,7 @@ std::span<float> Weight::own() {
 void Weight::release() {
   owned_ = {};
   bytes_ = {};
+  scales_ = {};
 }
 
 void Weight::read(int64_t first, int64_t count, float* out) const {
@@ -87,6 +108,11 @@ void Weight::read(int64_t first, int64_t count, float* out) const {
     case Dtype::bf16:
       return widen<uint16_t>(from, count * cols, out,
                              [](uint16_t half) { return std::bit_cast<float>(uint32_t{half} << 16); });
+    case Dtype::i8:
+      for (int64_t row = first; row < first + count; row++, from += cols, out += cols) {
+        widen<int8_t>(from, cols, out, [&](int8_t value) { return static_cast<float>(value) * scales_[row]; });
+      }
+      return;
   }
 }
 

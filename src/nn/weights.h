@@ -10,7 +10,7 @@
 namespace textmill::nn {
 
 /// How the numbers of a stored tensor are written (little endian).
-enum class Dtype : uint8_t { f32, f16, bf16 };
+enum class Dtype : uint8_t { f32, f16, bf16, i8 };
 size_t bytes_of(Dtype dtype);
 const char* name(Dtype dtype);  // as safetensors writes it: "F32"
 
@@ -27,7 +27,8 @@ struct Share {
 /// [1, n].
 ///
 /// The values are either borrowed from what outlives them (a mapped safetensors file), in any Dtype, or
-/// owned, in f32. An executor packs what it needs into copies of its own; `release()` then lets go of the
+/// owned, in f32. In i8 a row has a scale that its values are multiplied by, and products with it run in 8
+/// bits (nn/quantized.h). An executor packs what it needs into copies of its own; `release()` then lets go of the
 /// values. Gradients and optimizer state belong to whoever trains, by the weight's number in a Recording,
 /// never to the weight.
 ///
@@ -47,11 +48,14 @@ class Weight {
   bool has_values() const { return !bytes_.empty(); }
   Dtype dtype() const { return dtype_; }
   std::span<const std::byte> bytes() const { return bytes_; }
+  std::span<const float> scales() const { return scales_; }  // of i8, one a row
 
   /// Takes values that live elsewhere: count() numbers, aligned to their size, valid until the next borrow,
   /// own or release. Throws invalid naming the weight if there are more or fewer bytes than the shape asks
   /// for.
   void borrow(Dtype dtype, std::span<const std::byte> bytes);
+  /// The same in i8, with a scale a row.
+  void borrow(std::span<const int8_t> values, std::span<const float> scales);
   /// The values as owned f32, widened from what was borrowed, zero if there were none. The trainer's master
   /// copy.
   std::span<float> own();
@@ -68,6 +72,7 @@ class Weight {
  private:
   Dtype dtype_ = Dtype::f32;
   std::span<const std::byte> bytes_;
+  std::span<const float> scales_;
   std::vector<float> owned_;
 };
 

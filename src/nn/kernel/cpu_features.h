@@ -5,9 +5,9 @@
 namespace textmill::nn::kernel {
 
 /// The instruction sets that the kernels are written for. Each is a table of functions, see kernels.h.
-enum class Path { avx512_bf16, avx2, portable };
+enum class Path { avx512_bf16, avx512_vnni, avx_vnni, avx2, portable };
 
-/// "avx512-bf16", "avx2", "portable".
+/// "avx512-bf16", "avx512-vnni", "avx-vnni", "avx2", "portable".
 const char* name(Path path);
 
 /// Whether this machine, and its operating system, can run it.

@@ -27,6 +27,8 @@ constexpr int kGradientWords = 1024;
 
 struct ProductKernels {
   void (*multiply)(const Product&, int first_row, int rows, int first_panel, int panels);
+  void (*multiply_in_8_bits)(const Product&, int first_row, int rows, int first_panel, int panels);
+  void (*pack_in_8_bits)(const int8_t* w, int rows, int cols, int panel, std::byte* packed);
   void (*pack_transposed)(const float* w, int rows, int cols, int panel, std::byte* packed);
   void (*pack_weight)(const float* w, int rows, int cols, int first_row, int count, std::byte* packed);
   void (*pack_activations)(const void* x, int rows, int cols, int first_row, int count, std::byte* packed,
@@ -49,6 +51,7 @@ struct RowKernels {
   void (*mean_backward)(const void* dy, int cols, int first, int end, void* dx, bool accumulate);
   void (*cross_entropy)(const CrossEntropy&, int first, int rows);
   void (*cross_entropy_backward)(const CrossEntropy&, void* d_logits, bool accumulate, int first, int rows);
+  void (*quantize)(const void* x, int cols, int first, int rows, QuantizedRows out);
   void (*widen)(const void* x, float* y, int count);
   void (*narrow)(const float* x, void* y, int count);
 };
@@ -85,6 +88,6 @@ struct Kernels {
 /// The table of a path that this machine supports.
 const Kernels& kernels(Path path);
 
-extern const Kernels kAvx512Kernels, kAvx2Kernels, kPortableKernels;  // in path_*.cc
+extern const Kernels kAvx512Bf16Kernels, kAvx512VnniKernels, kAvxVnniKernels, kAvx2Kernels, kPortableKernels;  // in path_*.cc
 
 }  // namespace textmill::nn::kernel

@@ -7,7 +7,7 @@
 namespace textmill::nn::kernel {
 
 /// Packs matrices as the right side of a tile: panels of `vectors` registers of columns, [panel][word of depth][column].
-/// Sources are row-major with `stride` elements between rows, of type T or f32 (then narrowed to T).
+/// Sources are row-major with `stride` elements between rows, of type T or f32 (then narrowed to T; bytes are not).
 template <class S, class T, int vectors>
 struct Packing {
   using U = typename S::U;
@@ -89,10 +89,15 @@ struct Packing {
       if (cols - col >= kElements) return S::load_words(row + col);
     }
     alignas(64) T elements[kElements] = {};
-    columns<S>(
-        std::min(kElements, cols - col), [&](int j, auto count) __attribute__((always_inline)) {
-          S::store(elements + j, S::load(row + col + j, count), count);
-        });
+    int count = std::min(kElements, cols - col);
+    if constexpr (std::is_same_v<Source, int8_t>) {
+      std::memcpy(elements, row + col, std::max(count, 0));
+    } else {
+      columns<S>(
+          count, [&](int j, auto part) __attribute__((always_inline)) {
+            S::store(elements + j, S::load(row + col + j, part), part);
+          });
+    }
     return S::load_words(elements);
   }
 };

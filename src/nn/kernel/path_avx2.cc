@@ -7,6 +7,7 @@
 #include <cstring>
 #include <limits>
 #include <span>
+#include <type_traits>
 #include <utility>
 
 #include "nn/kernel/kernels.h"
@@ -25,7 +26,7 @@
 
 namespace textmill::nn::kernel {
 
-constinit const Kernels kAvx2Kernels = kernels_of<Avx2>(Path::avx2);
+constinit const Kernels kAvx2Kernels = kernels_of<Avx2<false>>(Path::avx2);
 
 }  // namespace textmill::nn::kernel
 

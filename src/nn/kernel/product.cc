@@ -19,6 +19,8 @@ int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 int64_t words(Type type, int64_t depth) { return ceil_div(depth * bytes_of(type), 4); }
 
+int64_t words(const Product& p, int64_t depth) { return p.in_8_bits ? ceil_div(depth, 4) : words(p.type, depth); }
+
 int panels(const Kernels& kernels, int cols) { return ceil_div(cols, kernels.panel); }
 
 /// How a product is cut: blocks of rows whose part of `a` stays in cache; in each, the panels; of each, pieces of rows.
@@ -28,7 +30,7 @@ struct Grid {
   Grid(const Kernels& kernels, const Product& p, int threads) {
     int depth = 1;
     for (int t = 0; t < p.term_count; t++) depth = std::max(depth, p.terms[t].depth);
-    int64_t rows_in_cache = std::max<int64_t>(kBlockBytes / (words(p.type, depth) * 4), kernels.tile_rows);
+    int64_t rows_in_cache = std::max<int64_t>(kBlockBytes / (words(p, depth) * 4), kernels.tile_rows);
     blocks = ceil_div(p.rows, rows_in_cache);
     block_rows = ceil_div(ceil_div(p.rows, blocks), kernels.tile_rows) * kernels.tile_rows;
     blocks = ceil_div(p.rows, block_rows);
@@ -50,7 +52,8 @@ struct Grid {
     int begin = rows * piece / pieces, end = rows * (piece + 1) / pieces;
     int panel = group * panels_per_task;
     if (begin < end) {
-      kernels.multiply(p, first + begin, end - begin, panel, std::min(panels_per_task, panels - panel));
+      auto multiply = p.in_8_bits ? kernels.multiply_in_8_bits : kernels.multiply;
+      multiply(p, first + begin, end - begin, panel, std::min(panels_per_task, panels - panel));
     }
   }
 };
@@ -77,7 +80,7 @@ struct Lists {
 void multiply(Pool& pool, const Kernels& kernels, std::span<const Product> products) {
   Lists<kMaxProducts> lists;
   for (const Product& p : products) {
-    TEXTMILL_CHECK(p.rows == products[0].rows && p.term_count <= Product::kMaxTerms);
+    TEXTMILL_CHECK(p.rows == products[0].rows && p.term_count <= (p.in_8_bits ? 1 : Product::kMaxTerms));
     lists.add(p.rows == 0 || p.cols == 0 ? 0 : Grid(kernels, p, pool.threads()).tasks());
   }
   pool.run(lists.total(), [&](int task, int) {
@@ -85,6 +88,16 @@ void multiply(Pool& pool, const Kernels& kernels, std::span<const Product> produ
     const Product& p = products[i];
     Grid(kernels, p, pool.threads()).run(kernels.of(p.type).product, p, task - lists.begin[i]);
   });
+}
+
+size_t packed_bytes_in_8_bits(const Kernels& kernels, int64_t depth, int64_t cols) {
+  return panels(kernels, cols) * ceil_div(depth, 4) * kernels.panel * 4;
+}
+
+void pack_in_8_bits(Pool& pool, const Kernels& kernels, const int8_t* w, int rows, int cols,
+                    std::byte* packed) {
+  pool.run(panels(kernels, rows),
+           [&](int panel, int) { kernels.f32.product.pack_in_8_bits(w, rows, cols, panel, packed); });
 }
 
 size_t packed_bytes(const Kernels& kernels, Type type, int64_t depth, int64_t cols) {

@@ -11,19 +11,30 @@ template <class S, class T>
 struct ProductOf {
   using F = typename S::F;
   using Pack = Packing<S, T, S::tile_vectors>;
-  static constexpr int kPanel = Pack::kPanel, kPerWord = Pack::kPerWord, kLine = Pack::kLine;
+  static constexpr int kPanel = Pack::kPanel, kLine = Pack::kLine;
 
   // ---- products
 
   static void multiply(const Product& product, int first_row, int rows, int first_panel, int panels) {
+    multiply_words<T>(product, first_row, rows, first_panel, panels);
+  }
+
+  static void multiply_in_8_bits(const Product& product, int first_row, int rows, int first_panel,
+                                 int panels) {
+    multiply_words<int8_t>(product, first_row, rows, first_panel, panels);
+  }
+
+  /// Word: the type of a and b.
+  template <class Word>
+  static void multiply_words(const Product& product, int first_row, int rows, int first_panel, int panels) {
     if (product.out_type == Type::f32) {
-      multiply_into<float>(product, first_row, rows, first_panel, panels);
+      multiply_into<float, Word>(product, first_row, rows, first_panel, panels);
     } else {
-      multiply_into<T>(product, first_row, rows, first_panel, panels);
+      multiply_into<T, Word>(product, first_row, rows, first_panel, panels);
     }
   }
 
-  template <class Out>
+  template <class Out, class Word>
   static void multiply_into(const Product& product, int first_row, int rows, int first_panel, int panels) {
     alignas(64) float sums[S::tile_rows * kPanel];
     int tiles = (rows + S::tile_rows - 1) / S::tile_rows;
@@ -32,9 +43,10 @@ struct ProductOf {
       split_evenly(first_row, rows, S::tile_rows, [&](int row, int count) {
         std::array<Strip, Product::kMaxTerms> strips;
         for (int t = 0; t < product.term_count; t++) {
-          strips[t] = strip(product.terms[t], row, panel, index, tiles);
+          strips[t] = strip<Word>(product.terms[t], row, panel, index, tiles);
         }
-        tile_of<S, T, S::tile_vectors>(count)(strips.data(), product.term_count, sums, kPanel);
+        tile_of<S, Word, S::tile_vectors>(count)(strips.data(), product.term_count, sums, kPanel);
+        if constexpr (std::is_same_v<Word, int8_t>) scale(product, sums, row, count, panel * kPanel);
         finish<Out>(product, sums, row, count, panel * kPanel);
         index++;
       });
@@ -43,21 +55,38 @@ struct ProductOf {
 
   /// While the rows of a panel are worked off, the next panel is fetched, evenly: tile `index` of `tiles` fetches its
   /// share.
+  template <class Word>
   static Strip strip(const Term& term, int row, int panel, int index, int tiles) {
-    ptrdiff_t panel_bytes = Pack::panel_bytes(term.depth);
-    ptrdiff_t row_bytes = ptrdiff_t{term.depth} * sizeof(T);
+    constexpr int kPerWord = 4 / sizeof(Word);
+    ptrdiff_t panel_bytes = Packing<S, Word, S::tile_vectors>::panel_bytes(term.depth);
+    ptrdiff_t row_bytes = ptrdiff_t{term.depth} * sizeof(Word);
     const std::byte* b = term.b + panel * panel_bytes;
     return {.a = static_cast<const std::byte*>(term.a) + row * row_bytes,
             .row = row_bytes,
             .step = 4,
             .b = b,
             .words = term.depth / kPerWord,
-            .tail = static_cast<int>(term.depth % kPerWord * sizeof(T)),
+            .tail = static_cast<int>(term.depth % kPerWord * sizeof(Word)),
             .prefetch = b + panel_bytes + panel_bytes * index / tiles,
             .prefetch_step = kLine / tiles};
   }
 
   // ---- from sums to results
+
+  /// Sums that are integers become floats, in place.
+  static void scale(const Product& p, float* sums, int first_row, int rows, int first_col) {
+    columns<S>(
+        std::min(kPanel, p.cols - first_col), [&](int j, auto count) __attribute__((always_inline)) {
+          F scales = S::load(p.in_8_bits.column_scales + first_col + j, count);
+          auto starts = S::load_words(p.in_8_bits.starts + first_col + j, count);
+          for (int i = 0; i < rows; i++) {
+            float* at = sums + i * kPanel + j;
+            auto sum = (typename S::I)(S::load_words(at) + starts);
+            S::store(at,
+                     __builtin_convertvector(sum, F) * p.in_8_bits.row_scales[first_row + i] * scales);
+          }
+        });
+  }
 
   template <class Out>
   static void finish(const Product& p, const float* sums, int first_row, int rows, int first_col) {
@@ -98,6 +127,11 @@ struct ProductOf {
   /// Panel `panel` of wᵀ.
   static void pack_transposed(const float* w, int rows, int cols, int panel, std::byte* packed) {
     Pack::transposed_panel(w, cols, rows, cols, panel * kPanel, packed + panel * Pack::panel_bytes(cols));
+  }
+
+  static void pack_in_8_bits(const int8_t* w, int rows, int cols, int panel, std::byte* packed) {
+    using Bytes = Packing<S, int8_t, S::tile_vectors>;
+    Bytes::transposed_panel(w, cols, rows, cols, panel * kPanel, packed + panel * Bytes::panel_bytes(cols));
   }
 
   /// Rows [first, first + count) of w as depth.
@@ -158,8 +192,13 @@ struct ProductOf {
         });
   }
 
-  static constexpr ProductKernels kTable = {multiply, pack_transposed, pack_weight, pack_activations,
-                                            weight_gradient};
+  static constexpr ProductKernels kTable = {.multiply = multiply,
+                                            .multiply_in_8_bits = multiply_in_8_bits,
+                                            .pack_in_8_bits = pack_in_8_bits,
+                                            .pack_transposed = pack_transposed,
+                                            .pack_weight = pack_weight,
+                                            .pack_activations = pack_activations,
+                                            .weight_gradient = weight_gradient};
 };
 
 }  // namespace textmill::nn::kernel

@@ -51,6 +51,13 @@ void norm(Pool& pool, const Kernels& kernels, const Norm& n) {
            [&](int, int first, int rows) { rows_of(kernels, n.type).norm(n, first, rows); });
 }
 
+void quantize(Pool& pool, const Kernels& kernels, Type type, int rows, int cols, const void* x,
+              QuantizedRows out) {
+  in_parts(pool, rows, kRows, [&](int, int first, int count) {
+    rows_of(kernels, type).quantize(x, cols, first, count, out);
+  });
+}
+
 size_t norm_backward_bytes(int rows, int size) {
   return static_cast<size_t>((rows + kRows - 1) / kRows) * 2 * size * sizeof(float);
 }

@@ -47,6 +47,7 @@ struct Norm {
   const float *scale = nullptr, *bias = nullptr;  // [size], or absent
   const void* x = nullptr;
   void* y = nullptr;
+  QuantizedRows quantized;  // y once more, as quantize() gives it; absent if nobody wants it
   float* side =
       nullptr;  // [rows, groups] 1/std, and for Layer as many means behind them; absent in inference
 
@@ -54,6 +55,10 @@ struct Norm {
   int side_cols() const { return kind == NormKind::layer ? 2 * groups() : groups(); }
 };
 void norm(Pool& pool, const Kernels& kernels, const Norm& norm);
+
+/// Each row of x in 8 bits: exactly nn::quantize_rows.
+void quantize(Pool& pool, const Kernels& kernels, Type type, int rows, int cols, const void* x,
+              QuantizedRows out);
 
 struct NormBackward {
   Norm norm;  // with x and side, as forward left them; y is not read
@@ -93,6 +98,8 @@ struct Embed {
   static constexpr int kMaxTables = 4;
   struct Table {
     const float* values = nullptr;
+    const int8_t* bytes = nullptr;  // in place of values: of a table in 8 bits, with the scales of its rows
+    const float* scales = nullptr;
     const int32_t* ids = nullptr;
     float* gradient =
         nullptr;  // backward: rows of it are added to, in the order of the batch; absent if frozen

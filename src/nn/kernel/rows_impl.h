@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "nn/kernel/kernels.h"
 #include "nn/kernel/math_impl.h"
@@ -79,7 +80,41 @@ struct RowsOf {
   static void norm(const Norm& n, int first, int rows) {
     for (int r = first; r < first + rows; r++) {
       for (int g = 0; g < n.groups(); g++) norm_group(n, r, g);
+      if (n.quantized) quantize(n.y, n.cols, r, 1, n.quantized);
     }
+  }
+
+  static void quantize(const void* x, int cols, int first, int rows, QuantizedRows out) {
+    for (int r = first; r < first + rows; r++) {
+      float scale = scale_of(row(x, r, cols), cols), inverse = scale > 0 ? 1 / scale : 0;
+      out.scales[r] = scale;
+      uint8_t* values = out.values + int64_t{r} * cols;
+      columns<S>(
+          cols, [&](int j, auto count) __attribute__((always_inline)) {
+            // A row without a usable scale is zeros, whatever is in it.
+            typename S::I value = inverse > 0 ? S::round(S::load(row(x, r, cols) + j, count) * inverse)
+                                              : typename S::I{};
+            S::store_bytes(values + j, value + 128, count);
+          });
+    }
+  }
+
+  /// The largest magnitude / 127: NaN if one is not finite, 0 if that is no normal number. Magnitudes are compared as
+  /// the bits they are, so that a NaN is the largest.
+  static float scale_of(const T* x, int cols) {
+    typename S::U largest{};
+    columns<S>(
+        cols, [&](int j, auto count) __attribute__((always_inline)) {
+          auto bits = (typename S::U)S::abs(S::load(x + j, count));
+          largest = bits > largest ? bits : largest;
+        });
+    uint32_t most = 0;
+    for (int i = 0; i < S::width; i++) most = std::max<uint32_t>(most, largest[i]);
+    if (most >= 0x7f800000u) return std::numeric_limits<float>::quiet_NaN();
+    float magnitude, scale;
+    std::memcpy(&magnitude, &most, sizeof magnitude);
+    scale = magnitude / 127;
+    return scale < std::numeric_limits<float>::min() ? 0 : scale;
   }
 
   static void norm_group(const Norm& n, int r, int g) {
@@ -215,8 +250,12 @@ struct RowsOf {
       columns<S>(
           e.cols, [&](int j, auto count) __attribute__((always_inline)) {
             F sum{};
-            for (int k = 0; k < e.count; k++)
-              sum = sum + S::load(e.tables[k].values + int64_t{e.tables[k].ids[r]} * e.cols + j, count);
+            for (int k = 0; k < e.count; k++) {
+              const Embed::Table& table = e.tables[k];
+              int64_t at = int64_t{table.ids[r]} * e.cols + j;
+              sum = sum + (table.bytes ? S::load(table.bytes + at, count) * table.scales[table.ids[r]]
+                                       : S::load(table.values + at, count));
+            }
             S::store(y + j, sum, count);
           });
     }
@@ -327,6 +366,7 @@ struct RowsOf {
                                         mean_backward,
                                         cross_entropy,
                                         cross_entropy_backward,
+                                        quantize,
                                         widen_all,
                                         narrow_all};
 };

@@ -254,7 +254,8 @@ TEST_P(RowsTest, EmbedForwardAndBackward) {
             .rows = rows,
             .cols = cols,
             .count = 2,
-            .tables = {{table.f32(), ids.data(), gradient.f32()}, {other.f32(), types.data(), nullptr}},
+            .tables = {{.values = table.f32(), .ids = ids.data(), .gradient = gradient.f32()},
+                       {.values = other.f32(), .ids = types.data()}},
             .y = y.data()};
     embed(pool, kernels(), e);
     expect_rows(y, type, [&](int i, int j) { return double{table.at(ids[i], j)} + other.at(types[i], j); });

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 #include <utility>
 
 #include "nn/kernel/bf16.h"
@@ -44,21 +45,27 @@ struct Lanes<4> {
   typedef float F __attribute__((vector_size(16)));
   typedef uint32_t U __attribute__((vector_size(16)));
   typedef double D __attribute__((vector_size(32)));
+  typedef int32_t I __attribute__((vector_size(16)));
   typedef uint16_t H __attribute__((vector_size(8)));
+  typedef int8_t B __attribute__((vector_size(4)));
 };
 template <>
 struct Lanes<8> {
   typedef float F __attribute__((vector_size(32)));
   typedef uint32_t U __attribute__((vector_size(32)));
   typedef double D __attribute__((vector_size(64)));
+  typedef int32_t I __attribute__((vector_size(32)));
   typedef uint16_t H __attribute__((vector_size(16)));
+  typedef int8_t B __attribute__((vector_size(8)));
 };
 template <>
 struct Lanes<16> {
   typedef float F __attribute__((vector_size(64)));
   typedef uint32_t U __attribute__((vector_size(64)));
   typedef double D __attribute__((vector_size(128)));
+  typedef int32_t I __attribute__((vector_size(64)));
   typedef uint16_t H __attribute__((vector_size(32)));
+  typedef int8_t B __attribute__((vector_size(16)));
 };
 
 /// `W` floats or 32-bit words, in vector types that every compiler knows. What an instruction set does better it
@@ -70,6 +77,11 @@ struct Vectors {
   using U = typename Lanes<W>::U;
   using H = typename Lanes<W>::H;
   using D = typename Lanes<W>::D;
+  using I = typename Lanes<W>::I;
+  using B = typename Lanes<W>::B;
+  /// What products of T are summed in.
+  template <class T>
+  using Sum = std::conditional_t<std::is_same_v<T, int8_t>, U, F>;
 
   [[gnu::always_inline]] static F set(float x) { return F{} + x; }
   [[gnu::always_inline]] static U set_word(uint32_t x) { return U{} + x; }
@@ -90,6 +102,12 @@ struct Vectors {
   [[gnu::always_inline]] static F sqrt(F x) {
     for (int i = 0; i < W; i++) x[i] = __builtin_sqrtf(x[i]);
     return x;
+  }
+  /// The nearest integers, ties to even; |x| < 2^31.
+  [[gnu::always_inline]] static I round(F x) {
+    I rounded;
+    for (int i = 0; i < W; i++) rounded[i] = static_cast<int32_t>(__builtin_lrintf(x[i]));
+    return rounded;
   }
   [[gnu::always_inline]] static F abs(F x) { return (F)((U)x & 0x7fffffffu); }
 
@@ -137,6 +155,16 @@ struct Vectors {
     return (F)(load_halves(p, count) << 16);
   }
   template <class Count = Full>
+  [[gnu::always_inline]] static F load(const int8_t* p, Count count = {}) {
+    return __builtin_convertvector(Self::template load_raw<B>(p, count), F);
+  }
+  /// The low bytes of words.
+  template <class Count = Full>
+  [[gnu::always_inline]] static void store_bytes(uint8_t* p, I x, Count count = {}) {
+    Self::template store_raw<B>(p, Self::low_bytes(x), count);
+  }
+  [[gnu::always_inline]] static B low_bytes(I x) { return __builtin_convertvector(x, B); }
+  template <class Count = Full>
   [[gnu::always_inline]] static void store(float* p, F x, Count count = {}) {
     Self::template store_raw<F>(p, x, count);
   }
@@ -152,11 +180,19 @@ struct Vectors {
     return __builtin_convertvector((bits & 0x7fffffffu) > 0x7f800000u ? nan : rounded, H);
   }
 
-  // A product's inner step: words of `T`s, multiplied and added to floats. A word holds one float or two bf16.
+  // A product's inner step: words of `T`s, multiplied and added to floats, or to 32-bit integers. A word holds one float,
+  // two bf16, or four bytes: unsigned ones of a, signed ones of b.
   [[gnu::always_inline]] static F dot(float, F sum, U a, U b) { return Self::fma((F)a, (F)b, sum); }
   [[gnu::always_inline]] static F dot(bf16, F sum, U a, U b) {
     sum = Self::fma((F)(a << 16), (F)(b << 16), sum);
     return Self::fma((F)(a & 0xffff0000u), (F)(b & 0xffff0000u), sum);
+  }
+  [[gnu::always_inline]] static U dot(int8_t, U sum, U a, U b) {
+    unroll<4>([&](auto i) __attribute__((always_inline)) {
+      I x = (I)(a >> 8 * i & 255u), y = (I)(b << (24 - 8 * i)) >> 24;
+      sum += (U)(x * y);
+    });
+    return sum;
   }
 
   [[gnu::always_inline]] static float sum(F x) {

@@ -20,7 +20,7 @@ struct Strip {
 };
 
 template <class S, class T, int rows, int vectors>
-[[gnu::always_inline]] inline void tile_step(typename S::F (&sums)[rows][vectors],
+[[gnu::always_inline]] inline void tile_step(typename S::template Sum<T> (&sums)[rows][vectors],
                                              const typename S::U (&a)[rows], const std::byte* b) {
   typename S::U registers[vectors];
   unroll<vectors>([&](auto j)
@@ -32,10 +32,12 @@ template <class S, class T, int rows, int vectors>
   });
 }
 
-/// out [rows, stride] = the sum of the strips' products, `vectors` registers wide. All sums stay in registers.
+/// out [rows, stride] = the sum of the strips' products, `vectors` registers wide: floats, or 32-bit integers if T is
+/// int8_t. All sums stay in registers.
 template <class S, class T, int rows, int vectors>
 [[gnu::noinline]] void tile(const Strip* strips, int count, float* out, ptrdiff_t stride) {
-  typename S::F sums[rows][vectors] = {};
+  using Sum = typename S::template Sum<T>;
+  Sum sums[rows][vectors] = {};
   for (const Strip* strip = strips; strip < strips + count; strip++) {
     const std::byte *a = strip->a, *b = strip->b, *prefetch = strip->prefetch;
     typename S::U words[rows];
@@ -58,7 +60,7 @@ template <class S, class T, int rows, int vectors>
   }
   unroll<rows>([&](auto i) __attribute__((always_inline)) {
     unroll<vectors>([&](auto j) __attribute__((always_inline)) {
-      S::store(out + i * stride + j * S::width, sums[i][j]);
+      S::template store_raw<Sum>(out + i * stride + j * S::width, sums[i][j], Full());
     });
   });
 }

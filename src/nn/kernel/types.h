@@ -12,6 +12,13 @@ enum class Type : uint8_t { f32, bf16 };
 
 inline size_t bytes_of(Type type) { return type == Type::f32 ? 4 : 2; }
 
+/// Rows in 8 bits as nn/quantized.h defines them: u8 = s8 + 128, and a scale a row.
+struct QuantizedRows {
+  uint8_t* values = nullptr;
+  float* scales = nullptr;
+  explicit operator bool() const { return values != nullptr; }
+};
+
 enum class Activation : uint8_t { none, gelu, gelu_tanh, relu, silu, tanh };
 
 /// An element is kept if its hash is at least `threshold`; what is kept is multiplied by `scale` = 1 / (1 - p).

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <limits>
 #include <span>
+#include <type_traits>
 #include <utility>
 
 #include "nn/kernel/kernels.h"
@@ -14,20 +15,18 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 #if defined(__clang__)
-#pragma clang attribute push(                                                              \
-        __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma"))), \
-            apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx2,fma,avxvnni"))), apply_to = function)
 #else
 #pragma GCC push_options
-#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")
+#pragma GCC target("avx2,fma,avxvnni")
 #endif
 
 #include "nn/kernel/path_impl.h"
-#include "nn/kernel/simd_avx512.h"
+#include "nn/kernel/simd_avx2.h"
 
 namespace textmill::nn::kernel {
 
-constinit const Kernels kAvx512Kernels = kernels_of<Avx512>(Path::avx512_bf16);
+constinit const Kernels kAvxVnniKernels = kernels_of<Avx2<true>>(Path::avx_vnni);
 
 }  // namespace textmill::nn::kernel
 

@@ -1,0 +1,40 @@
+// The standard headers come first and keep the instructions of the build; see simd.h.
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <span>
+#include <type_traits>
+#include <utility>
+
+#include "nn/kernel/kernels.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#if defined(__clang__)
+#pragma clang attribute push(                                                              \
+        __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma"))), \
+            apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")
+#endif
+
+#include "nn/kernel/path_impl.h"
+#include "nn/kernel/simd_avx512.h"
+
+namespace textmill::nn::kernel {
+
+constinit const Kernels kAvx512VnniKernels = kernels_of<Avx512<false>>(Path::avx512_vnni);
+
+}  // namespace textmill::nn::kernel
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+#endif
