@@ -50,8 +50,18 @@ class Bench {
   bool wants(const std::string& name) const { return name.find(filter_) != std::string::npos; }
 
   void time(Type type, const std::string& name, double work, const std::function<void()>& body) {
-    if (!wants(name)) return;
-    double peak = peak_of(type);
+    if (wants(name))
+      time(name, work, peak_of(type == Type::f32 ? peaks::multiply_add : peaks::dot_bf16), body);
+  }
+  void time_in_8_bits(const std::string& name, double work, const std::function<void()>& body) {
+    if (wants(name)) time(name, work, peak_of(peaks::dot_int8), body);
+  }
+
+  Pool pool;
+  const Kernels& kernels;
+
+ private:
+  void time(const std::string& name, double work, double peak, const std::function<void()>& body) {
     body();
     std::vector<double> seconds, busy;
     for (double end = now(CLOCK_MONOTONIC) + 0.2; now(CLOCK_MONOTONIC) < end || seconds.size() < 5;) {
@@ -70,17 +80,14 @@ class Bench {
     std::fflush(stdout);
   }
 
-  Pool pool;
-  const Kernels& kernels;
-
- private:
   /// Of one core, in G operations a second; 0 on paths whose peak is not measured.
-  double peak_of(Type type) const {
+  double peak_of(float (*loop)()) const {
     if (kernels.path != Path::avx512_bf16) return 0;
-    double best = 0, work = 1e-9 * peaks::kSteps * peaks::kChains * (type == Type::f32 ? 32 : 64);
+    int operations = loop == peaks::dot_int8 ? 128 : loop == peaks::dot_bf16 ? 64 : 32;  // of an instruction
+    double best = 0, work = 1e-9 * peaks::kSteps * peaks::kChains * operations;
     for (int round = 0; round < 20; round++) {
       double start = now(CLOCK_PROCESS_CPUTIME_ID);
-      volatile float keep = type == Type::f32 ? peaks::multiply_add() : peaks::dot_bf16();
+      volatile float keep = loop();
       (void)keep;
       best = std::max(best, work / (now(CLOCK_PROCESS_CPUTIME_ID) - start));
     }
@@ -145,6 +152,34 @@ void products(Bench& bench, Type type, int rows, int in, int out) {
   bench.time(type, "pack " + label, 4e-9 * in * out, [&] {
     pack_transposed(bench.pool, bench.kernels, type, w, out, in, packed);
     pack(bench.pool, bench.kernels, type, w, out, in, packed_back);
+  });
+}
+
+void products_in_8_bits(Bench& bench, int rows, int in, int out) {
+  std::string label = fmt::format("int8 {}x{}x{}", rows, in, out);
+  if (!bench.wants("forward " + label)) return;
+  size_t bytes = packed_bytes_in_8_bits(bench.kernels, in, out);
+  int copies = 1 + static_cast<int>((24 << 20) / (int64_t{in} * out));
+  std::byte *packed = memory(Type::f32, copies * bytes / 4),
+            *x = memory(Type::f32, int64_t{rows} * in / 4 + 1), *y = memory(Type::bf16, int64_t{rows} * out);
+  auto* scales = reinterpret_cast<float*>(memory(Type::f32, std::max(rows, out)));
+  auto* starts = reinterpret_cast<int32_t*>(memory(Type::f32, out));
+  Product product{.type = Type::bf16,
+                  .out_type = Type::bf16,
+                  .rows = rows,
+                  .cols = out,
+                  .term_count = 1,
+                  .in_8_bits = {scales, scales, starts},
+                  .out = y};
+  int turn = 0;
+  bench.time_in_8_bits("forward " + label, 2e-9 * rows * in * out, [&] {
+    product.terms[0] = {x, packed + bytes * (turn++ % copies), in};
+    multiply(bench.pool, bench.kernels, {&product, 1});
+  });
+  auto* values = reinterpret_cast<uint8_t*>(memory(Type::f32, int64_t{rows} * in / 4 + 1));
+  std::byte* floats = memory(Type::bf16, int64_t{rows} * in);
+  bench.time(Type::bf16, "quantize " + label, 3e-9 * rows * in, [&] {
+    quantize(bench.pool, bench.kernels, Type::bf16, rows, in, floats, {values, scales});
   });
 }
 
@@ -222,5 +257,9 @@ int main(int argc, char** argv) {
         products(bench, type, rows, in, out);
     }
     products(bench, type, 512, 1024, 1024);  // rows as far apart as a page
+  }
+  for (int rows : {1, 16, 64, 128, 512}) {
+    for (auto [in, out] : {std::pair{768, 768}, {768, 3072}, {3072, 768}, {384, 1536}})
+      products_in_8_bits(bench, rows, in, out);
   }
 }

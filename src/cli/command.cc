@@ -42,6 +42,17 @@ bool Values::on(std::string_view name) const {
   return given && (given->text == "true" || given->text == "1");
 }
 
+std::optional<double> Values::number(std::string_view name, double min, double max) const {
+  const Given* given = find(name);
+  if (!given) return std::nullopt;
+  double value = 0;
+  const char* end = given->text.data() + given->text.size();
+  auto [at, error] = std::from_chars(given->text.data(), end, value);
+  if (error == std::errc() && at == end && value >= min && value <= max) return value;
+  throw Error(Kind::invalid,
+              fmt::format("{}: '{}' is not a number from {} to {}", given->where, given->text, min, max));
+}
+
 void Values::require(std::string_view option) const {
   if (!has(option)) throw Error(Kind::invalid, fmt::format("--{} is missing", option));
 }
@@ -56,10 +67,11 @@ void Values::require_one_of(std::string_view positional, std::string_view option
 
 const std::vector<Command>& commands() {
   static const std::vector<Command> all{
-      train_command(),    evaluate_command(), predict_command(), serve_command(),   tokenize_command(),
-      describe_command(), up_command(),       env_command(),     ps_command(),      logs_command(),
-      stop_command(),     clean_command(),    images_command(),  status_command(),  down_command(),
-      keys_command(),     doctor_command(),   backup_command(),  restore_command(), coverage_command()};
+      train_command(),    evaluate_command(), predict_command(), quantize_command(), serve_command(),
+      tokenize_command(), describe_command(), up_command(),      env_command(),      ps_command(),
+      logs_command(),     stop_command(),     clean_command(),   images_command(),   status_command(),
+      down_command(),     keys_command(),     doctor_command(),  backup_command(),   restore_command(),
+      coverage_command()};
   return all;
 }
 

@@ -40,6 +40,7 @@ class Values {
   const Given* find(std::string_view name) const;
   std::string text(std::string_view name, std::string_view absent = "") const;
   std::optional<int64_t> integer(std::string_view name, int64_t min, int64_t max = INT64_MAX) const;
+  std::optional<double> number(std::string_view name, double min, double max) const;
   bool on(std::string_view name) const;  // a switch
 
   /// Throw invalid: naming what is missing; naming both if both were given.

@@ -8,6 +8,7 @@ namespace textmill::cli {
 Command train_command();
 Command evaluate_command();
 Command predict_command();
+Command quantize_command();
 Command serve_command();
 Command tokenize_command();
 Command describe_command();

@@ -52,7 +52,8 @@ void for_rows(const Weight& weight, Copy copy) {
 int64_t row_size(const Weight& weight) { return weight.is_vector ? 1 : weight.cols; }
 
 /// A weight in 8 bits has the scales of its rows beside it.
-std::span<const float> scales_of(const Weight& weight, const Safetensors& checkpoint, const std::string& name) {
+std::span<const float> scales_of(const Weight& weight, const Safetensors& checkpoint,
+                                 const std::string& name) {
   std::string scales = name + kScales, where = checkpoint.path().string() + ": " + scales;
   const StoredTensor* tensor = checkpoint.find(scales);
   if (!tensor) throw base::Error(base::Kind::invalid, where + ": missing, but the weight is in 8 bits");
@@ -64,8 +65,8 @@ std::span<const float> scales_of(const Weight& weight, const Safetensors& checkp
   std::span values(reinterpret_cast<const float*>(tensor->bytes.data()), static_cast<size_t>(weight.rows));
   auto wrong = std::find_if(values.begin(), values.end(), [](float x) { return !(x >= 0 && x < HUGE_VALF); });
   if (wrong != values.end()) {
-    throw base::Error(base::Kind::invalid, fmt::format("{}[{}] is {}, expected a finite number from 0 on", where,
-                                                       wrong - values.begin(), *wrong));
+    throw base::Error(base::Kind::invalid, fmt::format("{}[{}] is {}, expected a finite number from 0 on",
+                                                       where, wrong - values.begin(), *wrong));
   }
   return values;
 }

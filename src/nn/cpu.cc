@@ -75,9 +75,9 @@ Cpu::Cpu(const Plan& plan, kernel::Pool& pool, const kernel::Kernels& kernels)
   for (size_t w = 0; w < values_.size(); w++) {
     const Weight& weight = *plan.recording.weights[w];
     if (plan.uses[w].trained) gradients_[w].resize(weight.count());
-    place(plan.uses[w].product,
-          weight.dtype() == Dtype::i8 ? kernel::packed_bytes_in_8_bits(kernels_, weight.cols, weight.rows)
-                                      : kernel::packed_bytes(kernels_, type_, weight.cols, weight.rows));
+    place(plan.uses[w].product, weight.dtype() == Dtype::i8
+                                    ? kernel::packed_bytes_in_8_bits(kernels_, weight.cols, weight.rows)
+                                    : kernel::packed_bytes(kernels_, type_, weight.cols, weight.rows));
     place(plan.uses[w].transposed, kernel::packed_bytes(kernels_, type_, weight.rows, weight.cols));
   }
   packed_.at_least(bytes);

@@ -66,7 +66,7 @@ void Naive<Real>::place(const Batch& batch) {
 template <class Real>
 void Naive<Real>::run(const Batch& batch, const RootLossOf<Real>& root_loss) {
   place(batch);
-  NaiveFrame<Real> frame{plan_.recording, batch,     tensors_, weights_,
+  NaiveFrame<Real> frame{plan_.recording, batch,      tensors_, weights_,
                          gradients_,      quantized_, *caches,  all_reduce};
   for (const Step& step : plan_.steps) {
     switch (step.phase) {

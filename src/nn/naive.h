@@ -56,7 +56,7 @@ class Naive {
   std::vector<Real*> tensors_;
   std::vector<std::vector<Real>> weights_, gradients_;
   std::map<int, QuantizedWeight> quantized_;  // by number: weights held in i8, whose products run in 8 bits
-  std::vector<size_t> counts_;  // per tensor, in the last batch
+  std::vector<size_t> counts_;                // per tensor, in the last batch
 };
 
 }  // namespace textmill::nn

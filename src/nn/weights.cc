@@ -110,7 +110,8 @@ void Weight::read(int64_t first, int64_t count, float* out) const {
                              [](uint16_t half) { return std::bit_cast<float>(uint32_t{half} << 16); });
     case Dtype::i8:
       for (int64_t row = first; row < first + count; row++, from += cols, out += cols) {
-        widen<int8_t>(from, cols, out, [&](int8_t value) { return static_cast<float>(value) * scales_[row]; });
+        widen<int8_t>(from, cols, out,
+                      [&](int8_t value) { return static_cast<float>(value) * scales_[row]; });
       }
       return;
   }

@@ -1,7 +1,12 @@
 #include "offline/batches.h"
 
+#include <fmt/format.h>
+
+#include <algorithm>
+
 #include "base/error.h"
 #include "base/log.h"
+#include "base/spelling.h"
 
 namespace textmill::offline {
 namespace {
@@ -9,6 +14,14 @@ namespace {
 constexpr size_t kRows = 64;  // of a batch
 
 }  // namespace
+
+int label_id(const std::vector<std::string>& labels, const std::string& label, const std::string& where) {
+  auto found = std::find(labels.begin(), labels.end(), label);
+  if (found != labels.end()) return static_cast<int>(found - labels.begin());
+  std::vector<std::string_view> names(labels.begin(), labels.end());
+  throw base::Error(base::Kind::invalid, fmt::format("{}: label '{}' is not one of the model's {}{}", where,
+                                                     label, labels.size(), base::did_you_mean(label, names)));
+}
 
 void log_choices(const tasks::Classifier& classifier) {
   base::log(base::Level::info, "engine",

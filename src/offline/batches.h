@@ -3,6 +3,7 @@
 #include <functional>
 #include <span>
 #include <stop_token>
+#include <string>
 #include <vector>
 
 #include "data/dataset.h"
@@ -15,6 +16,9 @@ struct Answered {
   const data::Example& example;
   std::span<const float> logits;
 };
+
+/// The number of a label. Throws invalid if the model has no such label: `where` it stood, and the nearest one.
+int label_id(const std::vector<std::string>& labels, const std::string& label, const std::string& where);
 
 /// Logs what was not said but chosen: precision, maximum length.
 void log_choices(const tasks::Classifier& classifier);

@@ -19,7 +19,13 @@ Footprint footprint(const nn::Plan& plan, const models::EncoderInputs& inputs,
   int64_t element = plan.options.format == nn::Format::bf16 ? 2 : 4;
   for (size_t i = 0; i < plan.uses.size(); i++) {
     const nn::WeightUse& use = plan.uses[i];
-    int64_t count = plan.recording.weights[i]->count();
+    const nn::Weight& weight = *plan.recording.weights[i];
+    int64_t count = weight.count();
+    if (weight.dtype() == nn::Dtype::i8) {
+      bytes.packed += (count + 8 * weight.rows) * use.product;  // and a start and a scale a row
+      bytes.tables += (count + 4 * weight.rows) * use.gathered;
+      continue;
+    }
     bytes.packed += count * element * (use.product + use.transposed);
     if (!use.trained) {
       bytes.tables += 4 * count * (use.gathered || use.vector);

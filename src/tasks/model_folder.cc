@@ -52,6 +52,31 @@ std::vector<std::string> read_labels(const JsonView& config, int count) {
   return labels;
 }
 
+// How a folder says that its weights are in our own 8-bit layout.
+constexpr const char* kQuantization = "quantization_config";
+constexpr const char* kMethod = "textmill";
+constexpr int64_t kFormatVersion = 1;
+
+std::string read_quantization(const JsonView& config) {
+  auto found = config.find(kQuantization);
+  if (!found) return "";
+  if (found->at("quant_method").string() != kMethod) {
+    found->at("quant_method").fail("\"textmill\": no other quantized format is read yet");
+  }
+  if (found->at("format_version").integer(1) > kFormatVersion) {
+    found->at("format_version")
+        .fail(fmt::format("at most {}: this textmill is older than the model", kFormatVersion));
+  }
+  return found->at("scheme").string();
+}
+
+void copy_tokenizer(const ModelFolder& from, const Path& to) {
+  for (const char* name : kTokenizerFiles) {
+    Path file = from.folder() / name;
+    if (fs::exists(file)) base::write_file_durably(to / name, base::MappedFile(file).text());
+  }
+}
+
 std::vector<Path> weight_files(const Path& folder) {
   std::vector<Path> files;
   for (const auto& entry : fs::directory_iterator(folder)) {
@@ -103,6 +128,7 @@ ModelFolder::ModelFolder(const Path& path) : path_(path), folder_(path) {
   JsonView config(config_, (path / "config.json").string());
   architecture_ = models::bert_config(config);
   labels_ = read_labels(config, architecture_.labels);
+  quantization_ = read_quantization(config);
   multi_label_ = config.get_string("problem_type", "") == "multi_label_classification";
   if (!fs::exists(folder_ / "model.safetensors") && !fs::exists(folder_ / "model.safetensors.index.json")) {
     const char* other = fs::exists(folder_ / "pytorch_model.bin")
@@ -130,10 +156,21 @@ std::unique_ptr<models::TextClassifier> ModelFolder::load() const {
     throw Error(Kind::invalid,
                 path_.string() + ": a bare encoder, without a classification head; train it first");
   }
-  return load(architecture_);
+  return load_all(architecture_);
+}
+
+void ModelFolder::require_trainable() const {
+  if (quantization_.empty()) return;
+  throw Error(Kind::invalid, fmt::format("{}: is quantized ({}); train the model that it was made from",
+                                         path_.string(), quantization_));
 }
 
 std::unique_ptr<models::TextClassifier> ModelFolder::load(const models::BertConfig& architecture) const {
+  require_trainable();
+  return load_all(architecture);
+}
+
+std::unique_ptr<models::TextClassifier> ModelFolder::load_all(const models::BertConfig& architecture) const {
   auto model = std::make_unique<models::TextClassifier>(architecture);
   auto weights = nn::fields(*model);
   nn::require_weights(nn::load_weights(weights, *stored_, body_name(weights)), *stored_);
@@ -142,6 +179,7 @@ std::unique_ptr<models::TextClassifier> ModelFolder::load(const models::BertConf
 
 std::unique_ptr<models::TextClassifier> ModelFolder::load_with_fresh_head(
     const models::BertConfig& architecture, uint64_t seed) const {
+  require_trainable();
   auto model = std::make_unique<models::TextClassifier>(architecture);
   auto body = nn::fields(*model), head = nn::fields(model->head);
   std::erase_if(body,
@@ -197,13 +235,25 @@ MaxLength ModelFolder::max_length(std::optional<int> flag, const text::Tokenizer
   return at_most(most, "config.json");
 }
 
+void write_quantized_folder(const Path& to, const ModelFolder& base, models::TextClassifier& model,
+                            const std::string& scheme) {
+  fs::create_directories(to);
+  copy_tokenizer(base, to);
+  if (Path file = base.folder() / kSentenceConfig; fs::exists(file)) {
+    base::write_file_durably(to / kSentenceConfig, base::MappedFile(file).text());
+  }
+  Json config = base.config();
+  config.set(
+      kQuantization,
+      Json::object({{"quant_method", kMethod}, {"format_version", kFormatVersion}, {"scheme", scheme}}));
+  base::write_file_durably(to / "config.json", format::to_pretty_text(config));
+  nn::save_weights(nn::fields(model), to / "model.safetensors");
+}
+
 void write_model_folder(const Path& to, const ModelFolder& base, models::TextClassifier& model,
                         const std::vector<std::string>& labels, int max_length) {
   fs::create_directories(to);
-  for (const char* name : kTokenizerFiles) {
-    Path from = base.folder() / name;
-    if (fs::exists(from)) base::write_file_durably(to / name, base::MappedFile(from).text());
-  }
+  copy_tokenizer(base, to);
   base::write_file_durably(to / kSentenceConfig,
                            format::to_pretty_text(Json::object({{"max_seq_length", max_length}})));
   base::write_file_durably(to / "config.json", format::to_pretty_text(config_for(base.config(), labels)));

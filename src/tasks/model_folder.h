@@ -34,6 +34,8 @@ class ModelFolder {
   const models::BertConfig& architecture() const { return architecture_; }
   const std::vector<std::string>& labels() const { return labels_; }  // by id
   bool multi_label() const { return multi_label_; }
+  /// The scheme that write_quantized_folder() noted; empty if the model is not quantized.
+  const std::string& quantization() const { return quantization_; }
 
   /// The checkpoint ends in a classification head; without one it is a bare encoder.
   bool has_head() const;
@@ -46,10 +48,11 @@ class ModelFolder {
   std::unique_ptr<models::TextClassifier> load() const;
   /// To train on other labels, or a bare encoder: the head's last layer is drawn from the seed (normal with
   /// initializer_range, biases 0), and what else of the head the checkpoint lacks; the log says what. `architecture` may
-  /// differ from architecture() in labels and dropout.
+  /// differ from architecture() in labels and dropout. Throws invalid if the model is quantized, as does the other way to
+  /// train one.
   std::unique_ptr<models::TextClassifier> load_with_fresh_head(const models::BertConfig& architecture,
                                                                uint64_t seed) const;
-  /// load() with `architecture`, which may differ in dropout.
+  /// load() with `architecture`, which may differ in dropout, to train on.
   std::unique_ptr<models::TextClassifier> load(const models::BertConfig& architecture) const;
 
   /// Nothing if there is none that we know; tokenizer() then throws invalid.
@@ -61,6 +64,9 @@ class ModelFolder {
   MaxLength max_length(std::optional<int> flag, const text::Tokenizer* tokenizer) const;
 
  private:
+  void require_trainable() const;
+  std::unique_ptr<models::TextClassifier> load_all(const models::BertConfig& architecture) const;
+
   base::Path path_;
   std::unique_ptr<base::TemporaryFolder> unpacked_;
   base::Path folder_;
@@ -68,8 +74,15 @@ class ModelFolder {
   models::BertConfig architecture_;
   std::vector<std::string> labels_;
   bool multi_label_ = false;
+  std::string quantization_;
   std::unique_ptr<nn::Safetensors> stored_;
 };
+
+/// Writes `model` with its weights as they are held, some of them in 8 bits: `base`'s config.json with a
+/// "quantization_config" that names our format, its version and `scheme`; tensors in i8 with their rows' scales beside
+/// them, NAME_scale in F32; the tokenizer files of `base`. Durable, model.safetensors last.
+void write_quantized_folder(const base::Path& to, const ModelFolder& base, models::TextClassifier& model,
+                            const std::string& scheme);
 
 /// Writes what transformers loads as AutoModelForSequenceClassification: config.json, model.safetensors in f32, the
 /// tokenizer files of `base` unchanged, and the maximum length in sentence_bert_config.json. Durable, model.safetensors

@@ -53,6 +53,12 @@ void Scores::add(int label, std::span<const float> logits) {
   count_++;
 }
 
+void Scores::add_answers(int label, int answer, int64_t rows) {
+  TEXTMILL_CHECK(label >= 0 && label < labels_ && answer >= 0 && answer < labels_ && rows >= 0);
+  confusion_[size_t(label) * labels_ + answer] += rows;
+  count_ += rows;
+}
+
 double Scores::accuracy() const {
   int64_t right = 0;
   for (int label = 0; label < labels_; label++) right += confusion(label, label);

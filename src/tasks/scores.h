@@ -32,6 +32,9 @@ class Scores {
   /// Throws invalid if a logit is not finite.
   void add(int label, std::span<const float> logits);
 
+  /// `rows` of truth `label` that were answered with `answer`, without a loss.
+  void add_answers(int label, int answer, int64_t rows);
+
   int64_t count() const { return count_; }
   double accuracy() const;
   double micro_f1() const { return accuracy(); }

@@ -1,0 +1,133 @@
+#include "offline/quantize.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "base/error.h"
+#include "offline/evaluate.h"
+#include "offline/predict.h"
+#include "tasks/testing.h"
+
+namespace textmill::offline {
+namespace {
+
+using format::JsonView;
+
+struct QuantizeTest : testing::Test {
+  QuantizeTest() {
+    tasks::testing::write_tiny_model(model.path());
+    const char* words[] = {"the", "film", "was", "good", "bad", "very", "really", "not"};
+    std::string rows = "label\ttext\n";
+    for (int i = 0; i < 200; i++) {
+      rows += i % 3 ? "yes\t" : "no\t";
+      for (int j = 0, bits = i * 37; j < 7; j++, bits /= 2) rows += std::string(words[(bits + j) % 8]) + " ";
+      rows += "\n";
+    }
+    base::write_file_durably(folder.path() / "rows.tsv", rows);
+    options = {.model = model.path(), .data = folder.path() / "rows.tsv", .output = folder.path() / "out"};
+    options.classifier.engine.threads = 1;
+  }
+
+  base::TemporaryFolder model, folder;
+  QuantizeOptions options;
+};
+
+TEST_F(QuantizeTest, a_model_in_8_bits_is_evaluated_as_the_search_said) {
+  options.max_loss = 0.2;
+  auto result = quantize(options, {});
+  JsonView view(result, "result");
+  EXPECT_TRUE(view.at("met").boolean());
+  ASSERT_EQ(view.at("trials").array().size(), 2u);
+  JsonView trial = view.at("trials").array()[1];
+  EXPECT_TRUE(trial.at("chosen").boolean());
+  EXPECT_TRUE(trial.at("in_floating_point").array().empty());
+  EXPECT_EQ(view.at("layers").array().size(), 12u);
+  EXPECT_LT(trial.at("bytes").number(), 0.5 * view.at("trials").array()[0].at("bytes").number());
+
+  tasks::ModelFolder written(options.output);
+  EXPECT_EQ(written.quantization(), "w8a8-dynamic");
+  auto weights = written.load();
+  EXPECT_EQ(weights->body.layers[0].query.weight.dtype(), nn::Dtype::i8);
+  EXPECT_EQ(weights->head.dense.weight.dtype(), nn::Dtype::f32);
+  // All rows but those of the calibration, in the same precision.
+  auto scores =
+      evaluate({.model = options.output, .data = options.data, .classifier = options.classifier}, {});
+  EXPECT_NEAR(JsonView(scores, "").at("accuracy").number(), trial.at("value").number(), 0.05);
+  EXPECT_EQ(format::read_json(options.output / "pareto.json"), result);
+  EXPECT_NE(base::read_file(options.output / "pareto.html").find("all layers in 8 bits"), std::string::npos);
+}
+
+TEST_F(QuantizeTest, a_goal_out_of_reach_leaves_the_nearest_and_the_gap) {
+  options.max_loss = -1;  // a gain that no trial can have
+  auto result = quantize(options, {});
+  JsonView view(result, "result");
+  EXPECT_FALSE(view.at("met").boolean());
+  EXPECT_GT(view.at("gap").number(), 0.9);
+  int chosen = 0;
+  for (const JsonView& trial : view.at("trials").array()) chosen += trial.at("chosen").boolean();
+  EXPECT_EQ(chosen, 1);
+  EXPECT_EQ(tasks::ModelFolder(options.output).quantization(), "w8a8-dynamic");
+}
+
+TEST_F(QuantizeTest, a_killed_search_goes_on_with_the_trials_it_had) {
+  quantize(options, {});
+  base::Path journal = options.output / "quantize.journal.json";
+  std::string before = base::read_file(journal);
+  std::filesystem::remove(options.output / "model.safetensors");
+  quantize(options, {});
+  EXPECT_EQ(base::read_file(journal), before) << "no trial was run again";
+  EXPECT_TRUE(std::filesystem::exists(options.output / "model.safetensors"));
+}
+
+TEST_F(QuantizeTest, another_search_does_not_go_into_the_same_folder) {
+  quantize(options, {});
+  base::write_file_durably(folder.path() / "others.tsv", "label\ttext\nyes\tgood\nno\tbad\nno\tvery bad\n");
+  options.data = folder.path() / "others.tsv";
+  EXPECT_THROW(quantize(options, {}), base::Error);
+  options.output = model.path();
+  EXPECT_THROW(quantize(options, {}), base::Error) << "a model lies there";
+}
+
+TEST_F(QuantizeTest, calibration_rows_are_not_evaluated_unless_allowed) {
+  auto rows = [&](const char* output) {
+    options.output = folder.path() / output;
+    auto result = quantize(options, {});
+    return JsonView(result, "").at("rows").integer();
+  };
+  int64_t apart = rows("apart");
+  options.allow_overlap = true;
+  EXPECT_EQ(rows("over"), 200);
+  EXPECT_LE(apart, 200 - 64);
+}
+
+TEST_F(QuantizeTest, what_is_quantized_is_neither_quantized_again_nor_trained) {
+  quantize(options, {});
+  options.model = options.output;
+  options.output = folder.path() / "again";
+  EXPECT_THROW(quantize(options, {}), base::Error);
+  tasks::ModelFolder written(options.model);
+  EXPECT_THROW(written.load(written.architecture()), base::Error);
+  EXPECT_THROW(written.load_with_fresh_head(written.architecture(), 1), base::Error);
+}
+
+TEST_F(QuantizeTest, damaged_folders_are_refused_by_name) {
+  quantize(options, {});
+  std::string config = base::read_file(options.output / "config.json");
+  auto refusal = [&](const std::string& from, const std::string& to) {
+    std::string changed = config;
+    changed.replace(changed.find(from), from.size(), to);
+    base::write_file_durably(options.output / "config.json", changed);
+    try {
+      tasks::ModelFolder(options.output).load();
+    } catch (const base::Error& error) { return std::string(error.what()); }
+    return std::string();
+  };
+  EXPECT_NE(refusal(R"("format_version": 1)", R"("format_version": 2)").find("format_version"),
+            std::string::npos);
+  EXPECT_NE(refusal(R"("quant_method": "textmill")", R"("quant_method": "awq")").find("quant_method"),
+            std::string::npos);
+}
+
+}  // namespace
+}  // namespace textmill::offline

@@ -1,0 +1,55 @@
+#include "tasks/paired.h"
+
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+
+namespace textmill::tasks {
+namespace {
+
+TEST(Paired, losses_are_those_of_the_metric) {
+  Paired pairs(2, {});
+  // 100 rows of each label. The reference is right in 90 of each; the candidate loses 10 positives more.
+  for (int i = 0; i < 100; i++) {
+    pairs.add(0, i < 90 ? 0 : 1, i < 90 ? 0 : 1);
+    pairs.add(1, i < 90 ? 1 : 0, i < 80 ? 1 : 0);
+  }
+  EXPECT_DOUBLE_EQ(pairs.agreement(), 0.95);
+  Loss accuracy = pairs.loss(Metric::accuracy, false, 0.05);
+  EXPECT_DOUBLE_EQ(accuracy.reference, 0.9);
+  EXPECT_DOUBLE_EQ(accuracy.candidate, 0.85);
+  EXPECT_NEAR(accuracy.loss, 0.05, 1e-12);
+  EXPECT_NEAR(pairs.loss(Metric::accuracy, true, 0.05).loss, 0.05 / 0.9, 1e-12);
+  EXPECT_NEAR(pairs.loss(Metric::f1, false, 0).reference, 0.9, 1e-12);
+  EXPECT_NEAR(pairs.loss(Metric::f1, false, 0).candidate, 160.0 / 190, 1e-12);
+}
+
+TEST(Paired, the_interval_is_that_of_a_proportion) {
+  Paired pairs(2, {});
+  for (int i = 0; i < 10'000; i++) pairs.add(1, 1, i < 9'900 ? 1 : 0);
+  Loss loss = pairs.loss(Metric::accuracy, false, 0.01);
+  // 1.96 · sqrt(0.01 · 0.99 / 10,000) = 0.00195 to each side.
+  EXPECT_NEAR(loss.low, 0.01 - 0.00195, 2e-4);
+  EXPECT_NEAR(loss.high, 0.01 + 0.00195, 2e-4);
+  EXPECT_NEAR(loss.within, 0.5, 0.05);
+  EXPECT_EQ(pairs.loss(Metric::accuracy, false, 0.02).within, 1);
+  EXPECT_EQ(pairs.loss(Metric::accuracy, false, 0.001).within, 0);
+}
+
+TEST(Paired, rows_that_change_alike_are_no_loss) {
+  Paired pairs(3, {});
+  for (int i = 0; i < 300; i++) pairs.add(i % 3, (i + i / 100) % 3, (i + i / 100) % 3);
+  Loss loss = pairs.loss(Metric::macro_f1, true, 0);
+  EXPECT_EQ(loss.low, 0);
+  EXPECT_EQ(loss.high, 0);
+  EXPECT_EQ(loss.within, 1);
+}
+
+TEST(Paired, metrics_have_names) {
+  for (Metric metric : {Metric::accuracy, Metric::f1, Metric::macro_f1})
+    EXPECT_EQ(metric_named(name(metric)), metric);
+  EXPECT_THROW(metric_named("F1"), base::Error);
+}
+
+}  // namespace
+}  // namespace textmill::tasks
