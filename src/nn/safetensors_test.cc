@@ -66,7 +66,8 @@ TEST(Safetensors, reads_what_it_writes) {
     EXPECT_EQ(file.find("empty")->count(), 0);
     EXPECT_EQ(file.find("scalar")->count(), 1);
     EXPECT_EQ(file.find("none"), nullptr);
-    EXPECT_EQ(message_of([&] { file.find("c")->weight_dtype("c"); }), "c: is I64, expected F32, F16, BF16 or I8");
+    EXPECT_EQ(message_of([&] { file.find("c")->weight_dtype("c"); }),
+              "c: is I64, expected F32, F16, BF16 or I8");
   }
 }
 
