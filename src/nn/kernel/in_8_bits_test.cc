@@ -54,9 +54,17 @@ TEST_P(In8BitsTest, SumsAreTheNaiveIntegers) {
   Random random(3);
   auto any = [&] { return random.below(255) - 127; };
   // Sums of up to 512 products of 127 · 127 are exact in f32, so the floats show the integers.
-  for (auto [rows, depth, cols] : {std::array{0, 8, 5}, {1, 1, 1}, {1, 4, 48}, {3, 7, 49}, {8, 64, 96}, {17, 101, 100},
-                                   {9, 510, 3}, {70, 33, 130}, {40, 384, 64}}) {
-    IntegerCase c(rows, depth, cols, [&] { return any() + 128; }, any);
+  for (auto [rows, depth, cols] : {std::array{0, 8, 5},
+                                   {1, 1, 1},
+                                   {1, 4, 48},
+                                   {3, 7, 49},
+                                   {8, 64, 96},
+                                   {17, 101, 100},
+                                   {9, 510, 3},
+                                   {70, 33, 130},
+                                   {40, 384, 64}}) {
+    IntegerCase c(
+        rows, depth, cols, [&] { return any() + 128; }, any);
     std::vector<int32_t> sums = c.naive();
     EXPECT_EQ(c.run(pool, kernels()), std::vector<float>(sums.begin(), sums.end()))
         << rows << "x" << depth << "x" << cols;
@@ -68,7 +76,8 @@ TEST_P(In8BitsTest, CornersDoNotSaturate) {
   for (int depth : {3, 64, 8192}) {
     for (int x : {-127, 127}) {
       for (int w : {-127, 127}) {
-        IntegerCase c(5, depth, 50, [&] { return x + 128; }, [&] { return w; });
+        IntegerCase c(
+            5, depth, 50, [&] { return x + 128; }, [&] { return w; });
         std::vector<int32_t> sums = c.naive();
         ASSERT_EQ(sums[0], depth * x * w);
         EXPECT_EQ(c.run(pool, kernels()), std::vector<float>(sums.begin(), sums.end()));
@@ -113,8 +122,15 @@ TEST_P(In8BitsTest, ANormWritesItsRowsInBothForms) {
     std::vector<uint8_t> values(size_t(kRows) * kCols), after(values.size());
     std::vector<float> scales(kRows), scales_after(kRows);
     norm(pool, kernels(),
-         {.type = type, .rows = kRows, .cols = kCols, .size = kCols, .eps = 1e-5F, .scale = scale.f32(),
-          .x = x.data(), .y = y.data(), .quantized = {values.data(), scales.data()}});
+         {.type = type,
+          .rows = kRows,
+          .cols = kCols,
+          .size = kCols,
+          .eps = 1e-5F,
+          .scale = scale.f32(),
+          .x = x.data(),
+          .y = y.data(),
+          .quantized = {values.data(), scales.data()}});
     quantize(pool, kernels(), type, kRows, kCols, y.data(), {after.data(), scales_after.data()});
     EXPECT_EQ(values, after);
     EXPECT_EQ(scales, scales_after);

@@ -88,6 +88,7 @@ struct Kernels {
 /// The table of a path that this machine supports.
 const Kernels& kernels(Path path);
 
-extern const Kernels kAvx512Bf16Kernels, kAvx512VnniKernels, kAvxVnniKernels, kAvx2Kernels, kPortableKernels;  // in path_*.cc
+extern const Kernels kAvx512Bf16Kernels, kAvx512VnniKernels, kAvxVnniKernels, kAvx2Kernels,
+    kPortableKernels;  // in path_*.cc
 
 }  // namespace textmill::nn::kernel

@@ -15,7 +15,7 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 #if defined(__clang__)
-#pragma clang attribute push(                                                              \
+#pragma clang attribute push(                                                                         \
         __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16,avx2,fma"))), \
             apply_to = function)
 #else

@@ -19,7 +19,9 @@ int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 int64_t words(Type type, int64_t depth) { return ceil_div(depth * bytes_of(type), 4); }
 
-int64_t words(const Product& p, int64_t depth) { return p.in_8_bits ? ceil_div(depth, 4) : words(p.type, depth); }
+int64_t words(const Product& p, int64_t depth) {
+  return p.in_8_bits ? ceil_div(depth, 4) : words(p.type, depth);
+}
 
 int panels(const Kernels& kernels, int cols) { return ceil_div(cols, kernels.panel); }
 

@@ -63,7 +63,8 @@ void pack(Pool& pool, const Kernels& kernels, Type type, const float* w, int row
 
 /// The same for a weight in 8 bits, w [rows, cols], to be b = wᵀ.
 size_t packed_bytes_in_8_bits(const Kernels& kernels, int64_t depth, int64_t cols);
-void pack_in_8_bits(Pool& pool, const Kernels& kernels, const int8_t* w, int rows, int cols, std::byte* packed);
+void pack_in_8_bits(Pool& pool, const Kernels& kernels, const int8_t* w, int rows, int cols,
+                    std::byte* packed);
 
 /// dw [cols of dy, cols of x] = or += dyᵀ · x, and db = or += the column sums of dy, in f32.
 struct WeightGradient {

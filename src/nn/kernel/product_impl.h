@@ -82,8 +82,7 @@ struct ProductOf {
           for (int i = 0; i < rows; i++) {
             float* at = sums + i * kPanel + j;
             auto sum = (typename S::I)(S::load_words(at) + starts);
-            S::store(at,
-                     __builtin_convertvector(sum, F) * p.in_8_bits.row_scales[first_row + i] * scales);
+            S::store(at, __builtin_convertvector(sum, F) * p.in_8_bits.row_scales[first_row + i] * scales);
           }
         });
   }

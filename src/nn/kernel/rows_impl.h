@@ -92,8 +92,8 @@ struct RowsOf {
       columns<S>(
           cols, [&](int j, auto count) __attribute__((always_inline)) {
             // A row without a usable scale is zeros, whatever is in it.
-            typename S::I value = inverse > 0 ? S::round(S::load(row(x, r, cols) + j, count) * inverse)
-                                              : typename S::I{};
+            typename S::I value =
+                inverse > 0 ? S::round(S::load(row(x, r, cols) + j, count) * inverse) : typename S::I{};
             S::store_bytes(values + j, value + 128, count);
           });
     }
