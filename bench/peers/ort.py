@@ -1,6 +1,7 @@
 """The peer of serving encoders: ONNX Runtime in process, fused graph, two threads.
 
     ort.py export --model FOLDER --output FILE      the fused f32 graph of an encoder classifier
+    ort.py quantize FILE --output FILE              its dynamic int8 form, as ONNX Runtime makes it
     ort.py serve FILE                               reads batches from stdin, answers seconds (see `serve`)
 
 A driver alternates between this process and the server that it is compared with."""
@@ -34,6 +35,15 @@ def export(args):
     print(json.dumps(fused.get_fused_operator_statistics()))
 
 
+def quantize(args):
+    from onnx import TensorProto
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    quantize_dynamic(args.file, args.output, weight_type=QuantType.QInt8,
+                     extra_options={"MatMulConstBOnly": True, "DefaultTensorType": TensorProto.FLOAT})
+    print(json.dumps({"bytes": os.path.getsize(args.output)}))
+
+
 def serve(args):
     """One JSON line in: {"input_ids": [[...], ...], "repeat": n}; ragged rows are padded to the longest. One out:
     {"seconds": [...]}: the time of each repetition, padding included, making the lists into arrays excluded."""
@@ -56,7 +66,8 @@ def serve(args):
                 ids[i, : len(r)], mask[i, : len(r)] = r, 1
             logits = session.run(None, {"input_ids": ids, "attention_mask": mask, "token_type_ids": numpy.zeros_like(ids)})[0]
             seconds.append(time.perf_counter() - begin)
-        print(json.dumps({"seconds": seconds, "logits": logits.tolist()}), flush=True)
+        resident = next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmRSS"))
+        print(json.dumps({"seconds": seconds, "logits": logits.tolist(), "resident": resident}), flush=True)
 
 
 def main():
@@ -66,6 +77,10 @@ def main():
     e.add_argument("--model", required=True)
     e.add_argument("--output", required=True)
     e.set_defaults(run=export)
+    q = commands.add_parser("quantize")
+    q.add_argument("file")
+    q.add_argument("--output", required=True)
+    q.set_defaults(run=quantize)
     s = commands.add_parser("serve")
     s.add_argument("file")
     s.set_defaults(run=serve)

@@ -1,5 +1,7 @@
 #include "offline/quantize.h"
 
+#include <fmt/format.h>
+
 #include "base/error.h"
 #include "base/signals.h"
 #include "cli/columns.h"
@@ -11,6 +13,7 @@ namespace textmill::cli {
 namespace {
 
 constexpr int kGoalMissed = 3;  // the exit status
+constexpr const char* kScheme = "w8a8-dynamic";
 
 int quantize(const Values& values) {
   for (std::string_view name : {"data", "output"}) values.require(name);
@@ -22,6 +25,10 @@ int quantize(const Values& values) {
                                    .metric = tasks::metric_named(values.text("metric", "accuracy")),
                                    .allow_overlap = values.on("allow-overlap"),
                                    .classifier = {engine_options(values), max_length_option(values)}};
+  if (std::string scheme = values.text("scheme", kScheme); scheme != kScheme) {
+    throw base::Error(base::Kind::invalid,
+                      fmt::format("--scheme: '{}' is not built; {} is", scheme, kScheme));
+  }
   if (values.has("positive")) options.positive = values.text("positive");
   if (values.has("max-loss") && values.has("max-loss-absolute")) {
     throw base::Error(base::Kind::invalid, "--max-loss and --max-loss-absolute exclude each other");

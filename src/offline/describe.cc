@@ -37,8 +37,11 @@ Json by_format(auto&& value) {
 
 Json describe(const base::Path& path) {
   tasks::ModelFolder folder(path);
-  models::TextClassifier model(folder.architecture());
-  if (folder.has_head()) folder.load();  // all tensors are there, in the right shapes
+  // Loaded if it can be: then all tensors are there, in the right shapes, and held as they are stored.
+  std::unique_ptr<models::TextClassifier> loaded;
+  if (folder.has_head()) loaded = folder.load();
+  models::TextClassifier bare(folder.architecture());
+  models::TextClassifier& model = loaded ? *loaded : bare;
   int64_t parameters = nn::count_parameters(folder.has_head() ? nn::fields(model) : nn::fields(model.body));
 
   auto tokenizer = folder.find_tokenizer();
@@ -66,10 +69,12 @@ Json describe(const base::Path& path) {
   json.set("vocabulary", folder.architecture().vocab);
   json.set("tokenizer", tokenizer.has_value());
   json.set("flops_per_token", Json::object({{"serve", flops(false)}, {"train", flops(true)}}));
+  bool quantized = !folder.quantization().empty();  // then it is not trained
+  json.set("quantization", quantized ? Json(folder.quantization()) : Json());
   json.set("memory", Json::object({{"sequences", kSequences},
                                    {"tokens", kSequences * length},
                                    {"serve", memory(false)},
-                                   {"train", memory(true)}}));
+                                   {"train", quantized ? Json() : memory(true)}}));
   return json;
 }
 

@@ -1,0 +1,117 @@
+"""The rows of 8-bit encoders: BERT-base's shapes beside ONNX Runtime's dynamic int8, and what quantization loses."""
+
+import csv
+import json
+import math
+import re
+import statistics
+import subprocess
+import time
+
+from encoders import Bench, OnnxRuntime, Server, data, minilm, mrpc_sentences, write_bodies
+from table import BUILD, TEXTMILL, resident, row, run_json
+
+LENGTHS = {16: (2.2, 2.6, 3.5), 64: (1.7, 1.9, 2.7), 128: (1.6, 1.8, 2.3), 512: (1.6, 1.85, 2.2)}  # must, stretch; of bf16
+
+
+def int8_products(bench: Bench) -> None:
+    """int8 products at 128 tokens on cold weights, a layer's four shapes, as a share of the peak"""
+    text = subprocess.run([BUILD / "bench" / "bench_kernels", "2", "forward int8 128x"], check=True, capture_output=True, text=True).stdout
+    rates = {shape: float(rate) for shape, rate in re.findall(r"int8 128x(\d+x\d+) .* median +([\d.]+) G/s", text)}
+    shapes = [rates["768x768"], rates["768x768"], rates["768x3072"], rates["3072x768"]]  # q, k, v as one; output; up; down
+    mean, peak = math.exp(statistics.fmean(map(math.log, shapes))), run_json(BUILD / "bench" / "bench_peaks", "2")["int8_gops"][1]
+    row("int8 products, 128 tokens, cold weights", f"{mean:.0f} GOP/s", f"peak {peak:.0f} GOP/s", f"{100 * mean / peak:.0f} % (goal >= 76 %, stretch 84 %)")
+
+
+def int8_latency(bench: Bench) -> None:
+    """BERT-base int8 and bf16, batch 1, 16 to 512 tokens, HTTP included"""
+    for model, precision, onnx, form in ((bench.bert_base_int8(), "bf16", bench.bert_base_int8_onnx(), "int8"),
+                                         (bench.bert_base(), "bf16", bench.bert_base_onnx(), "bf16")):
+        with OnnxRuntime(onnx) as ort, Server(model, "--precision", precision) as server:
+            for tokens, (must, stretch, bf16) in LENGTHS.items():
+                ids = [101, *(1996 + i for i in range(tokens - 2)), 102]
+                bodies = write_bodies(bench.work / "one.jsonl", [ids])
+                ort.seconds([ids], 3)
+                ours, theirs = [], []
+                for i in range(4 * bench.rounds):
+                    ours.append(server.load(bodies, 1, 5, 3 if i == 0 else 1)["p50_ms"])
+                    theirs.append(1000 * statistics.median(ort.seconds([ids], 6)[1:]))
+                a, b = statistics.median(ours), statistics.median(theirs)
+                goal = f">= {must}x, stretch {stretch}x" if form == "int8" else f">= {bf16}x"
+                row(f"BERT-base {form}, {tokens} tokens, batch 1, over HTTP", f"{a:.2f} ms",
+                    f"{b:.2f} ms ({'int8' if form == 'int8' else 'f32'}, in process)", f"{b / a:.2f}x (goal {goal})")
+
+
+def int8_mixed(bench: Bench) -> None:
+    """BERT-base int8, MRPC sentences of mixed lengths, 8 and 32 clients"""
+    sequences = mrpc_sentences(96)
+    bodies = write_bodies(bench.work / "mixed.jsonl", sequences)
+    with OnnxRuntime(bench.bert_base_int8_onnx()) as ort, Server(bench.bert_base_int8()) as server:
+        for clients in (8, 32):
+            ours, padded, single = [], [], []
+            for _ in range(bench.rounds):
+                ours.append(server.load(bodies, clients, 2 * len(sequences), clients)["per_second"])
+                padded.append(ort.per_second(sequences, 8))
+                single.append(ort.per_second(sequences, 1))
+            a, b, c = map(statistics.median, (ours, padded, single))
+            row(f"BERT-base int8, MRPC sentences, {clients} clients", f"{a:.1f} /s", f"{b:.1f} /s (batch 8, padded); {c:.1f} /s (one a call)",
+                f"{a / b:.2f}x (goal >= 2.3x, stretch 2.9x); {a / c:.2f}x (goal >= 1.7x, stretch 1.95x)")
+
+
+def int8_memory(bench: Bench) -> None:
+    """BERT-base int8: resident memory after a request of 128 tokens, start to ready"""
+    ids = [101, *(1996 + i for i in range(126)), 102]
+    bodies = write_bodies(bench.work / "one.jsonl", [ids])
+    with OnnxRuntime(bench.bert_base_int8_onnx()) as ort:
+        ort.seconds([ids], 3)
+        peer, ready, ours = ort.resident(), [], 0
+        for _ in range(3):
+            with Server(bench.bert_base_int8()) as server:
+                ready.append(1000 * server.ready)
+                server.load(bodies, 1, 5, 1)
+                ours = resident(server.process.pid)
+    row("BERT-base int8, resident", f"{ours / 1e6:.0f} MB", f"{peer / 1e6:.0f} MB", f"{ours / peer:.2f}x (goal <= 0.4x)")
+    row("BERT-base int8, start to ready", f"{statistics.median(ready):.0f} ms", "-", "goal <= 100 ms")
+
+
+def agnews(bench: Bench):
+    names = data("agnews", "classes.txt").read_text().split("\n")
+    train = bench.work / "agnews-train.jsonl"
+    with open(train, "w") as out:
+        for line in open(data("agnews", "train_10k_description_only.tsv")):
+            text, label = line.rstrip("\n").split("\t")
+            out.write(json.dumps({"text": text, "label": label}) + "\n")
+    test = bench.work / "agnews-test.jsonl"
+    with open(test, "w") as out:
+        for label, _, text in csv.reader(open(data("agnews", "test.csv"))):
+            out.write(json.dumps({"text": text, "label": names[int(label) - 1]}) + "\n")
+    return train, test, ["--epochs", "2", "--learning-rate", "5e-5", "--max-length", "64"]
+
+
+def clinc150(bench: Bench):
+    full = json.loads(data("clinc150", "data_full.json").read_text())
+    files = []
+    for name, parts in (("train", ["train"]), ("test", ["val", "test"])):
+        files.append(bench.work / f"clinc-{name}.jsonl")
+        files[-1].write_text("".join(json.dumps({"text": t, "label": c}) + "\n" for p in parts for t, c in full[p]))
+    return *files, ["--epochs", "6", "--learning-rate", "2e-4"]
+
+
+def quantize_minilm(bench: Bench) -> None:
+    """MiniLM fine-tuned on AG News and CLINC150, then quantized: agreement, loss, size, seconds"""
+    for name, dataset, goal in (("AG News", agnews, 99.3), ("CLINC150", clinc150, 98.5)):
+        train, test, flags = dataset(bench)
+        model, small = bench.work / f"{train.stem}-model", bench.work / f"{train.stem}-int8"
+        subprocess.run([TEXTMILL, "train", "--task", "text-classification", "--model", minilm(), "--train", train, "--output", model,
+                        "--batch-size", "32", *flags], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        begin = time.perf_counter()
+        done = subprocess.run([TEXTMILL, "quantize", model, "--data", test, "--output", small], check=True, capture_output=True, text=True)
+        seconds, result = time.perf_counter() - begin, json.loads(done.stdout)
+        f32, chosen = result["trials"][0], next(t for t in result["trials"] if t["chosen"])
+        row(f"MiniLM on {name} in 8 bits, {result['rows']} rows", f"accuracy {100 * chosen['value']:.2f} %", f"f32 {100 * f32['value']:.2f} %",
+            f"agreement {100 * chosen['agreement']:.2f} % (goal >= {goal} %); loss at most {100 * chosen['loss_95'][1]:.2f} % (goal <= 1 %); "
+            f"{len(chosen['in_floating_point'])} layers in floating point (goal 0); size {chosen['bytes'] / f32['bytes']:.2f}x (goal <= 0.3x)")
+        row(f"the search, {name}", f"{seconds:.1f} s", "-", f"{len(result['trials'])} evaluations of {result['rows']} rows")
+
+
+ROWS = [int8_products, int8_latency, int8_mixed, int8_memory, quantize_minilm]

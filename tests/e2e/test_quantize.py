@@ -1,0 +1,102 @@
+"""`textmill quantize` as people use it: a model in, a smaller one out, which every other command takes unchanged."""
+
+import json
+import subprocess
+import time
+
+import pytest
+
+from tiny_models import reviews, tiny_bert
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("quantize")
+    tiny_bert(folder / "model", ["neg", "pos"])
+    reviews(folder / "data.tsv", 300)
+    return folder
+
+
+@pytest.fixture()
+def quantize(files, textmill, tmp_path):
+    def run(*options, output=None, check=True):
+        return textmill("quantize", files / "model", "--data", files / "data.tsv", "--output", output or tmp_path / "out",
+                        *options, check=check)
+
+    return run
+
+
+def test_a_quantized_folder_goes_through_every_command(files, quantize, textmill, tmp_path):
+    result = json.loads(quantize("--max-loss", "0.5").stdout)
+    small = tmp_path / "out"
+    assert result["met"] and result["trials"][-1]["in_floating_point"] == []
+    assert json.loads((small / "pareto.json").read_text()) == result
+    page = (small / "pareto.html").read_text()
+    assert page.startswith("<!DOCTYPE html>") and "all layers in 8 bits" in page and "http" not in page
+    scores = json.loads(textmill("evaluate", small, "--data", files / "data.tsv").stdout)
+    assert scores["count"] == 300
+    label = json.loads(textmill("predict", small, "a great film").stdout)
+    assert set(label) >= {"label", "score"}
+    assert json.loads(textmill("tokenize", small, "good").stdout)["tokens"]
+    described = json.loads(textmill("describe", small).stdout)
+    before = json.loads(textmill("describe", files / "model").stdout)
+    assert described["quantization"] == "w8a8-dynamic" and before["quantization"] is None
+    assert described["memory"]["serve"]["bf16"] < before["memory"]["serve"]["bf16"]
+    done = textmill("train", "--task", "text-classification", "--model", small, "--train", files / "data.tsv", "--output",
+                    tmp_path / "trained", check=False)
+    assert done.returncode == 2 and "train the model that it was made from" in done.stderr
+
+
+def test_a_goal_that_is_missed_is_exit_status_3_and_keeps_the_nearest(files, quantize, textmill, tmp_path):
+    # Labels that are the model's own answers, and a goal that no changed answer can meet in any resample.
+    lines = [json.loads(line) for line in textmill("predict", files / "model", "--data", files / "data.tsv").stdout.splitlines()]
+    texts = [line.split("\t")[1] for line in (files / "data.tsv").read_text().splitlines()[1:]]
+    (tmp_path / "own.tsv").write_text("label\ttext\n" + "".join(f"{a['label']}\t{t}\n" for a, t in zip(lines, texts)))
+    done = textmill("quantize", files / "model", "--data", tmp_path / "own.tsv", "--output", tmp_path / "out", "--max-loss", "0",
+                    "--confidence", "1", "--precision", "bf16", check=False)
+    result = json.loads(done.stdout)
+    assert done.returncode == (0 if result["met"] else 3)
+    assert sum(trial["chosen"] for trial in result["trials"]) == 1
+    assert (tmp_path / "out/model.safetensors").exists()
+    if not result["met"]:
+        assert result["gap"] >= 0 and "not met" in (tmp_path / "out/pareto.html").read_text()
+
+
+REFUSED = {
+    "both goals": (("--max-loss", "0.1", "--max-loss-absolute", "0.1"), "exclude each other"),
+    "a metric that is none": (("--metric", "bleu"), "bleu"),
+    "a loss beyond one": (("--max-loss", "1.5"), "'1.5' is not a number from 0 to 1"),
+    "a scheme that is not built": (("--scheme", "int4"), "int4"),
+    "a label that the model lacks": (("--positive", "maybe"), "maybe"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_bad_usage(what, quantize):
+    options, message = REFUSED[what]
+    done = quantize(*options, check=False)
+    assert done.returncode == 2 and message in done.stderr and done.stdout == ""
+
+
+def test_the_output_is_not_somebody_elses(files, quantize):
+    done = quantize(output=files / "model", check=False)
+    assert done.returncode == 2 and "holds a model" in done.stderr
+
+
+def test_a_killed_search_goes_on(build, files, tmp_path):
+    """kill -9 after the first trial; the second run does not repeat it, and ends as an unbroken one."""
+    reviews(tmp_path / "data.tsv", 4000, seed=5)
+    command = [str(build / "textmill"), "quantize", str(files / "model"), "--data", str(tmp_path / "data.tsv"), "--max-loss", "0.5"]
+    journal = tmp_path / "killed/quantize.journal.json"
+    first = subprocess.Popen([*command, "--output", str(tmp_path / "killed")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not journal.exists():
+        assert first.poll() is None
+        time.sleep(0.001)
+    first.kill()
+    first.wait()
+    trials = json.loads(journal.read_text())["trials"]
+    assert not (tmp_path / "killed/model.safetensors").exists(), "killed too late to show anything"
+    subprocess.run([*command, "--output", str(tmp_path / "killed")], check=True, capture_output=True)
+    assert json.loads(journal.read_text())["trials"][: len(trials)] == trials
+    subprocess.run([*command, "--output", str(tmp_path / "whole")], check=True, capture_output=True)
+    assert (tmp_path / "killed/model.safetensors").read_bytes() == (tmp_path / "whole/model.safetensors").read_bytes()
