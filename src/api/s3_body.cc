@@ -6,7 +6,6 @@
 #include <algorithm>
 
 #include "base/base64.h"
-#include "base/checksum.h"
 #include "wire/chunks.h"
 #include "wire/document.h"
 
@@ -15,11 +14,11 @@ namespace textmill::api::s3 {
 namespace {
 
 constexpr Algorithm kAlgorithms[] = {
-    {"CRC32", "x-amz-checksum-crc32", "ChecksumCRC32"},
-    {"CRC32C", "x-amz-checksum-crc32c", "ChecksumCRC32C"},
-    {"CRC64NVME", "x-amz-checksum-crc64nvme", "ChecksumCRC64NVME"},
-    {"SHA1", "x-amz-checksum-sha1", "ChecksumSHA1"},
-    {"SHA256", "x-amz-checksum-sha256", "ChecksumSHA256"},
+    {"CRC32", "x-amz-checksum-crc32", "ChecksumCRC32", base::HashKind::crc32},
+    {"CRC32C", "x-amz-checksum-crc32c", "ChecksumCRC32C", base::HashKind::crc32c},
+    {"CRC64NVME", "x-amz-checksum-crc64nvme", "ChecksumCRC64NVME", base::HashKind::crc64nvme},
+    {"SHA1", "x-amz-checksum-sha1", "ChecksumSHA1", base::HashKind::sha1},
+    {"SHA256", "x-amz-checksum-sha256", "ChecksumSHA256", base::HashKind::sha256},
 };
 constexpr size_t kPiece = 1 << 20;
 constexpr uint64_t kLargestPut = uint64_t{5} << 30;
@@ -30,14 +29,6 @@ bool is_chunked(const http::Request& head) {
 
 bool takes_bytes(const wire::Call& call) {
   return call.operation->name == "PutObject" || call.operation->name == "UploadPart";
-}
-
-template <class Word>
-std::string big_endian(Word value) {
-  std::string out;
-  for (int shift = static_cast<int>(sizeof(Word) * 8) - 8; shift >= 0; shift -= 8)
-    out += static_cast<char>(value >> shift);
-  return out;
 }
 
 void read_file(const http::OpenFile& file, Range range, const std::function<void(std::string_view)>& piece) {
@@ -107,8 +98,8 @@ Received receive_chunks(Exchange& ex, const Algorithm* algorithm, Checksum claim
   wire::ChunkDecoder decoder(ex.verified, decoded_length(ex.request));
   store::Blobs::Writer writer(ex.platform.store.blobs());
   base::Hasher md5(base::HashKind::md5);
-  std::optional<Sum> sum;
-  if (algorithm) sum.emplace(*algorithm);
+  std::optional<base::Hasher> sum;
+  if (algorithm) sum.emplace(algorithm->kind);
   std::string data;
   read_body(ex.request.body, [&](std::string_view piece) {
     data.clear();
@@ -120,7 +111,7 @@ Received receive_chunks(Exchange& ex, const Algorithm* algorithm, Checksum claim
   decoder.end();
   Received out{.staged = writer.finish(), .md5 = md5.digest()};
   if (!sum) return out;
-  out.checksum = {algorithm, sum->base64()};
+  out.checksum = {algorithm, base::base64_encode(sum->digest())};
   if (auto trailer = decoder.trailers().find(algorithm->header)) claimed = {algorithm, std::string(*trailer)};
   if (claimed.algorithm) check_sum(claimed, out.checksum.value);
   if (!claimed.algorithm && ex.request.headers.find("x-amz-trailer")) {
@@ -137,17 +128,19 @@ store::Blobs::Staged stage(Exchange& ex) {
   return blobs.stage(hash, body.size(), [&](const base::Path& path) { body.keep_as(path); });
 }
 
+/// Known already if the head told of it.
+std::string sum_of(const http::Body& body, const Algorithm& algorithm) {
+  if (body.has_digest(algorithm.kind)) return body.digest(algorithm.kind);
+  base::Hasher sum(algorithm.kind);
+  read_body(body, [&](std::string_view piece) { sum.update(piece); });
+  return sum.digest();
+}
+
 Received receive_plain(Exchange& ex, const Algorithm* algorithm, const Checksum& claimed) {
   const http::Body& body = ex.request.body;
   Received out{.staged = stage(ex), .md5 = body.digest(http::Digest::md5)};
   if (!algorithm) return out;
-  if (algorithm->name == "SHA256") {
-    out.checksum = {algorithm, base::base64_encode(body.digest(http::Digest::sha256))};
-  } else {
-    Sum sum(*algorithm);
-    read_body(body, [&](std::string_view piece) { sum.update(piece); });
-    out.checksum = {algorithm, sum.base64()};
-  }
+  out.checksum = {algorithm, base::base64_encode(sum_of(body, *algorithm))};
   if (claimed.algorithm) check_sum(claimed, out.checksum.value);
   return out;
 }
@@ -158,31 +151,6 @@ const Algorithm* find_algorithm(std::string_view name) {
   auto found = std::ranges::find(kAlgorithms, name, &Algorithm::name);
   return found == std::end(kAlgorithms) ? nullptr : found;
 }
-
-Sum::Sum(const Algorithm& algorithm) : state_(uint32_t{0}), castagnoli_(algorithm.name == "CRC32C") {
-  if (algorithm.name == "CRC64NVME") state_ = uint64_t{0};
-  if (algorithm.name == "SHA1") state_.emplace<base::Hasher>(base::HashKind::sha1);
-  if (algorithm.name == "SHA256") state_.emplace<base::Hasher>(base::HashKind::sha256);
-}
-
-void Sum::update(std::string_view bytes) {
-  auto raw = std::as_bytes(std::span(bytes));
-  if (auto* crc = std::get_if<uint32_t>(&state_)) {
-    *crc = castagnoli_ ? base::crc32c(raw, *crc) : base::crc32(raw, *crc);
-  } else if (auto* wide = std::get_if<uint64_t>(&state_)) {
-    *wide = base::crc64nvme(raw, *wide);
-  } else {
-    std::get<base::Hasher>(state_).update(bytes);
-  }
-}
-
-std::string Sum::raw() {
-  if (auto* crc = std::get_if<uint32_t>(&state_)) return big_endian(*crc);
-  if (auto* wide = std::get_if<uint64_t>(&state_)) return big_endian(*wide);
-  return std::get<base::Hasher>(state_).digest();
-}
-
-std::string Sum::base64() { return base::base64_encode(raw()); }
 
 void show_checksum(const Checksum& checksum, Value& output) {
   if (!checksum.algorithm) return;
@@ -252,16 +220,21 @@ void check_document(Exchange& ex) {
   check_md5(ex.request.headers.get("content-md5"), md5.digest());
   Checksum claimed = checksum_in(ex.request.headers);
   if (!claimed.algorithm) return;
-  Sum sum(*claimed.algorithm);
+  base::Hasher sum(claimed.algorithm->kind);
   sum.update(text);
-  check_sum(claimed, sum.base64());
+  check_sum(claimed, base::base64_encode(sum.digest()));
 }
 
 http::BodyRules body_rules(const http::Request& head, const wire::Call& call) {
   using http::Digest;
   if (!takes_bytes(call)) return {.limit = wire::kMaxDocument, .digests = {Digest::sha256}};
   if (is_chunked(head)) return {.limit = kLargestPut + (kLargestPut >> 6)};
-  return {.limit = kLargestPut, .digests = {Digest::md5, Digest::sha256}};
+  http::BodyRules rules{.limit = kLargestPut, .digests = {Digest::md5, Digest::sha256}};
+  for (const Algorithm& algorithm : kAlgorithms) {
+    if (algorithm.kind != Digest::sha256 && head.headers.find(algorithm.header))
+      rules.digests.push_back(algorithm.kind);
+  }
+  return rules;
 }
 
 void read_content(const Content& content, Range range, const std::function<void(std::string_view)>& piece) {

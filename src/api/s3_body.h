@@ -16,21 +16,10 @@ namespace textmill::api::s3 {
 /// A checksum that S3 knows by this name.
 struct Algorithm {
   std::string_view name, header, member;  // "CRC32", "x-amz-checksum-crc32", "ChecksumCRC32"
+  base::HashKind kind;
 };
 /// Null for one that we do not compute.
 const Algorithm* find_algorithm(std::string_view name);
-
-class Sum {
- public:
-  explicit Sum(const Algorithm& algorithm);
-  void update(std::string_view bytes);
-  std::string raw();
-  std::string base64();
-
- private:
-  std::variant<uint32_t, uint64_t, base::Hasher> state_;
-  bool castagnoli_;
-};
 
 struct Checksum {
   const Algorithm* algorithm = nullptr;  // null: none

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "base/base64.h"
 #include "wire/times.h"
 #include "wire/uri.h"
 
@@ -40,15 +41,15 @@ store::Object find_source(Exchange& ex, store::Connection& c, const Source& sour
 Received copy_range(Exchange& ex, const Content& content, Range range, const Algorithm* algorithm) {
   store::Blobs::Writer writer(ex.platform.store.blobs());
   base::Hasher md5(base::HashKind::md5);
-  std::optional<Sum> sum;
-  if (algorithm) sum.emplace(*algorithm);
+  std::optional<base::Hasher> sum;
+  if (algorithm) sum.emplace(algorithm->kind);
   read_content(content, range, [&](std::string_view piece) {
     writer.write(piece);
     md5.update(piece);
     if (sum) sum->update(piece);
   });
   Received out{.staged = writer.finish(), .md5 = md5.digest()};
-  if (sum) out.checksum = {algorithm, sum->base64()};
+  if (sum) out.checksum = {algorithm, base::base64_encode(sum->digest())};
   return out;
 }
 
@@ -65,9 +66,9 @@ Checksum sum_of_copy(Exchange& ex, const store::Object& from, const Content& con
   if (wanted.empty() || (known.algorithm && known.algorithm->name == wanted)) return known;
   const Algorithm* algorithm = find_algorithm(wanted);
   if (!algorithm) throw fault("InvalidRequest", {}, "Checksum algorithm provided is unsupported.");
-  Sum sum(*algorithm);
+  base::Hasher sum(algorithm->kind);
   read_content(content, {0, from.size}, [&](std::string_view piece) { sum.update(piece); });
-  return {algorithm, sum.base64()};
+  return {algorithm, base::base64_encode(sum.digest())};
 }
 
 /// What the copy keeps of the source, and what the request says instead.

@@ -175,8 +175,8 @@ struct Whole {
 Whole join(Exchange& ex, const Plan& of, const std::vector<store::Part>& parts) {
   Whole out;
   base::Hasher etags(base::HashKind::md5);
-  std::optional<Sum> sum;
-  if (of.algorithm) sum.emplace(*of.algorithm);
+  std::optional<base::Hasher> sum;
+  if (of.algorithm) sum.emplace(of.algorithm->kind);
   store::Blobs::Writer writer(ex.platform.store.blobs());
   bool read = parts.size() > 1 || (sum && !of.composite);
   for (const auto& part : parts) {
@@ -194,7 +194,7 @@ Whole join(Exchange& ex, const Plan& of, const std::vector<store::Part>& parts) 
   }
   if (parts.size() > 1) out.staged.emplace(writer.finish());
   out.etag = fmt::format("{}-{}", hex_of(etags.digest()), parts.size());
-  if (sum) out.checksum = {of.algorithm, sum->base64()};
+  if (sum) out.checksum = {of.algorithm, base::base64_encode(sum->digest())};
   if (sum && of.composite) out.checksum.value += fmt::format("-{}", parts.size());
   return out;
 }

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/checksum.h"
 #include "base/error.h"
 
 namespace textmill::base {
@@ -20,18 +21,28 @@ const EVP_MD* algorithm(HashKind kind) {
     case HashKind::md5: return EVP_md5();
     case HashKind::sha1: return EVP_sha1();
     case HashKind::sha256: return EVP_sha256();
+    default: return nullptr;
   }
-  return nullptr;
+}
+
+std::string big_endian(uint64_t value, size_t bytes) {
+  std::string out;
+  for (size_t i = bytes; i-- > 0;) out += static_cast<char>(value >> (8 * i));
+  return out;
 }
 
 }  // namespace
 
 struct Hasher::State {
-  EVP_MD_CTX* context = EVP_MD_CTX_new();
+  HashKind kind;
+  EVP_MD_CTX* context = nullptr;  // of a hash
+  uint64_t sum = 0;               // of a checksum
   ~State() { EVP_MD_CTX_free(context); }
 };
 
-Hasher::Hasher(HashKind kind) : state_(std::make_unique<State>()) {
+Hasher::Hasher(HashKind kind) : state_(new State{kind}) {
+  if (!algorithm(kind)) return;
+  state_->context = EVP_MD_CTX_new();
   TEXTMILL_CHECK(EVP_DigestInit_ex(state_->context, algorithm(kind), nullptr) == 1);
 }
 
@@ -39,10 +50,18 @@ Hasher::Hasher(Hasher&&) noexcept = default;
 Hasher::~Hasher() = default;
 
 void Hasher::update(std::string_view bytes) {
-  TEXTMILL_CHECK(EVP_DigestUpdate(state_->context, bytes.data(), bytes.size()) == 1);
+  auto raw = std::as_bytes(std::span(bytes));
+  auto& sum = state_->sum;
+  switch (state_->kind) {
+    case HashKind::crc32: sum = crc32(raw, static_cast<uint32_t>(sum)); break;
+    case HashKind::crc32c: sum = crc32c(raw, static_cast<uint32_t>(sum)); break;
+    case HashKind::crc64nvme: sum = crc64nvme(raw, sum); break;
+    default: TEXTMILL_CHECK(EVP_DigestUpdate(state_->context, bytes.data(), bytes.size()) == 1);
+  }
 }
 
 std::string Hasher::digest() {
+  if (!state_->context) return big_endian(state_->sum, state_->kind == HashKind::crc64nvme ? 8 : 4);
   std::string out(EVP_MAX_MD_SIZE, '\0');
   unsigned size = 0;
   TEXTMILL_CHECK(EVP_DigestFinal_ex(state_->context, reinterpret_cast<uint8_t*>(out.data()), &size) == 1);

@@ -11,16 +11,17 @@
 
 namespace textmill::base {
 
-enum class HashKind { md5, sha1, sha256 };
+/// Hashes, and the cyclic checksums that S3 knows.
+enum class HashKind { md5, sha1, sha256, crc32, crc32c, crc64nvme };
 
-/// A hash of that kind, piece by piece.
+/// A hash or checksum of that kind, piece by piece.
 class Hasher {
  public:
   explicit Hasher(HashKind kind);
   Hasher(Hasher&&) noexcept;
   ~Hasher();
   void update(std::string_view bytes);
-  /// Of all the pieces, raw. Ends the object: nothing may follow.
+  /// Of all the pieces, raw; a checksum with its highest byte first. Ends the object: nothing may follow.
   std::string digest();
 
  private:

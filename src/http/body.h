@@ -52,6 +52,7 @@ class Body {
   std::shared_ptr<const OpenFile> file() const { return file_; }
   /// The raw bytes of a digest that the route asked for.
   const std::string& digest(Digest digest) const;
+  bool has_digest(Digest digest) const { return digests_.contains(digest); }
   /// Gives the staging file a name (synced, and its folder too), on the same file system; a body in memory is
   /// written there. Throws exists when the name is taken.
   void keep_as(const base::Path& path) const;

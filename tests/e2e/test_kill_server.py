@@ -8,9 +8,9 @@ import threading
 import pytest
 
 from ..servers import Server
-from .facts import Lost, Models, Tags
+from .facts import EndpointConfigs, Events, Lost, Models, Objects, Tags, Values
 
-KINDS = [Models, Models, Models, Tags]
+KINDS = [Models, Models, Tags, EndpointConfigs, Objects, Objects, Events, Values]
 KILLS = 300 if os.environ.get("TEXTMILL_SOAK") else 30
 
 

@@ -32,7 +32,7 @@ Service::Service(ServerOptions given, Dispatch dispatch)
     : options(with_folder(std::move(given))),
       dispatch_(std::move(dispatch)),
       handlers("http-worker", options.workers, options.max_waiting),
-      disk("http-disk", 2, SIZE_MAX) {
+      disk("http-disk", 4, SIZE_MAX) {
   if (options.tls) load_tls();
 }
 

@@ -164,29 +164,41 @@ awaitable<Session::Step> Session::spool(uint64_t limit) {
     bool more = co_await connection_.read(spool_->size() < kMaxChunkHeader ? kMaxChunkHeader : kLargeRead);
     if (!more) co_return silence_or_timeout();
   }
-  co_return Step::go_on;
+  Step step = Step::go_on;
+  if (spool_->in_file()) step = co_await store_block();
+  co_return step;
 }
 
 awaitable<Session::Step> Session::store_block() {
-  Step step = co_await settle();
-  if (step != Step::go_on) co_return step;
   auto block = std::make_shared<const std::string>(spool_->take_block());
-  hashing_ = connection_.start(service_.disk, [this, block] { spool_->hash(*block); });
-  writing_ = connection_.start(service_.disk, [this, block] { spool_->write(*block); });
-  co_return Step::go_on;
+  for (auto& lane : spool_->lanes()) {
+    if (!lane->push(block)) continue;
+    storing_.push_back(
+        connection_.start(service_.disk, [&lane, waker = connection_.waker()] { lane->run(waker); }));
+  }
+  auto behind = [this] {
+    return std::ranges::any_of(spool_->lanes(), [](auto& lane) { return lane->waiting() > Spool::kAhead; });
+  };
+  connection_.expect_nothing();
+  while (!storing_failed() && behind()) co_await connection_.wait();
+  std::erase_if(storing_, [](const auto& work) { return work->done && !work->error; });
+  Step step = Step::go_on;
+  if (storing_failed()) step = co_await settle();
+  co_return step;
+}
+
+bool Session::storing_failed() const {
+  return std::ranges::any_of(storing_, [](const auto& work) { return work->done && work->error; });
 }
 
 awaitable<Session::Step> Session::settle() {
-  for (auto* slot : {&hashing_, &writing_}) {
-    if (!*slot) continue;
-    auto work = std::exchange(*slot, nullptr);
-    co_await connection_.finish(*work);
-    if (!work->error) continue;
-    response_ = service_.failed(request_, work->error);
-    keep_alive_ = false;
-    co_return Step::answer;
-  }
-  co_return Step::go_on;
+  auto works = std::exchange(storing_, {});
+  for (const auto& work : works) co_await connection_.finish(*work);
+  auto failed = std::ranges::find_if(works, [](const auto& work) { return work->error != nullptr; });
+  if (failed == works.end()) co_return Step::go_on;
+  response_ = service_.failed(request_, (*failed)->error);
+  keep_alive_ = false;
+  co_return Step::answer;
 }
 
 awaitable<Session::Step> Session::handle(const Accepted& accepted) {

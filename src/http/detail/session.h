@@ -30,6 +30,7 @@ class Session {
   awaitable<Step> receive_body(const Accepted& accepted);
   awaitable<Step> spool(uint64_t limit);
   awaitable<Step> store_block();
+  bool storing_failed() const;
   /// Waits for the blocks that are being hashed and written.
   awaitable<Step> settle();
   awaitable<Step> handle(const Accepted& accepted);
@@ -70,7 +71,7 @@ class Session {
   // Of the exchange under way.
   std::optional<RequestParser> parser_;
   std::optional<Spool> spool_;
-  std::shared_ptr<Connection::Work> hashing_, writing_;
+  std::vector<std::shared_ptr<Connection::Work>> storing_;  // runs of lanes
   Request request_;
   std::stop_source stop_;
   Response response_;

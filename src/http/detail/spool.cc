@@ -29,6 +29,30 @@ void write_all(int fd, std::string_view bytes) {
 
 }  // namespace
 
+bool Lane::push(Block block) {
+  std::lock_guard lock(mutex_);
+  waiting_.push_back(std::move(block));
+  return !std::exchange(running_, true);
+}
+
+void Lane::run(const std::function<void()>& done) {
+  std::unique_lock lock(mutex_);
+  while (!waiting_.empty()) {
+    Block block = waiting_.front();
+    lock.unlock();
+    put_(*block);  // an exception leaves it running for ever: nobody runs it again
+    lock.lock();
+    waiting_.pop_front();
+    done();
+  }
+  running_ = false;
+}
+
+size_t Lane::waiting() const {
+  std::lock_guard lock(mutex_);
+  return waiting_.size();
+}
+
 /// The share of one body in the memory that all bodies hold.
 struct Spool::Charge {
   std::shared_ptr<std::atomic<int64_t>> used;
@@ -42,6 +66,9 @@ Spool::Spool(const BodyRules& rules, const SpoolLimits& limits,
              std::shared_ptr<std::atomic<int64_t>> memory_used)
     : limits_(limits), charge_(std::make_shared<Charge>(Charge{std::move(memory_used)})) {
   for (Digest digest : rules.digests) hashers_.emplace_back(digest, digest);
+  for (auto& [digest, hasher] : hashers_)
+    lanes_.push_back(std::make_unique<Lane>([&hasher](std::string_view block) { hasher.update(block); }));
+  lanes_.push_back(std::make_unique<Lane>([this](std::string_view block) { write(block); }));
 }
 
 Spool::~Spool() = default;
@@ -63,17 +90,19 @@ std::string Spool::take_block() {
   return std::exchange(pending_, {});
 }
 
-void Spool::hash(std::string_view block) {
-  for (auto& [digest, hasher] : hashers_) hasher.update(block);
-}
-
 void Spool::write(std::string_view block) {
   if (!file_) file_ = std::make_shared<OpenFile>(open_staging_file(limits_.folder));
   write_all(file_->fd(), block);
+  written_ += block.size();
+  // The disk begins early, so that the sync at the end finds little left.
+  if (written_ - started_ < kWriteBack) return;
+  ::sync_file_range(file_->fd(), static_cast<off_t>(started_), static_cast<off_t>(written_ - started_),
+                    SYNC_FILE_RANGE_WRITE);
+  started_ = written_;
 }
 
 Body Spool::finish() {
-  hash(pending_);
+  for (auto& [digest, hasher] : hashers_) hasher.update(pending_);
   Body body;
   body.size_ = size_;
   if (in_file_) {

@@ -2,7 +2,10 @@
 
 #include <atomic>
 #include <cstdint>
+#include <deque>
+#include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -13,9 +16,28 @@
 
 namespace textmill::http::detail {
 
-/// One body on its way in. fill() only collects; when full(), a block has to be taken and put through hash() and
-/// write(). These two block, do not touch each other and each see the blocks in order, so a block may be hashed
-/// and written on two threads while a third appends the next one.
+/// Blocks that pass through one function, in order, on whatever thread runs it.
+class Lane {
+ public:
+  using Block = std::shared_ptr<const std::string>;
+
+  explicit Lane(std::function<void(std::string_view)> put) : put_(std::move(put)) {}
+  /// True: nobody runs it, somebody has to.
+  bool push(Block block);
+  /// Until nothing waits; `done` is called after each block. What `put` throws ends the lane: it takes no more.
+  void run(const std::function<void()>& done);
+  size_t waiting() const;
+
+ private:
+  const std::function<void(std::string_view)> put_;
+  mutable std::mutex mutex_;
+  std::deque<Block> waiting_;  // the first one is being put
+  bool running_ = false;
+};
+
+/// One body on its way in. fill() only collects; when full(), a block has to be taken and put through each of the
+/// lanes(): one per digest, one that writes. They block and do not touch each other, so each may run on a thread of its
+/// own while another appends the next block.
 class Spool {
  public:
   /// `memory_used`: bytes that all bodies in memory hold together.
@@ -33,24 +55,28 @@ class Spool {
   }
   uint64_t size() const { return size_; }
   bool full() const;
+  bool in_file() const { return in_file_; }
   std::string take_block();
-  void hash(std::string_view block);
-  void write(std::string_view block);
+  std::vector<std::unique_ptr<Lane>>& lanes() { return lanes_; }
   /// The body, after all blocks have been through both. Blocks: it hashes and writes what is left.
   Body finish();
 
-  static constexpr size_t kBlock = 512 << 10;
+  static constexpr size_t kBlock = 512 << 10, kWriteBack = 8 << 20;
+  /// Blocks that may wait in a lane: enough that none of them idles while another is behind.
+  static constexpr size_t kAhead = 4;
 
  private:
   struct Charge;
   void account(size_t more);
+  void write(std::string_view block);
   const SpoolLimits& limits_;
   std::shared_ptr<Charge> charge_;
-  uint64_t size_ = 0;
+  uint64_t size_ = 0, written_ = 0, started_ = 0;
   bool in_file_ = false;
   std::string pending_;
   std::shared_ptr<OpenFile> file_;
   std::vector<std::pair<Digest, base::Hasher>> hashers_;
+  std::vector<std::unique_ptr<Lane>> lanes_;
 };
 
 }  // namespace textmill::http::detail
