@@ -147,13 +147,16 @@ Datum datum_in(const std::string& space, const Value& datum, const std::string& 
         fmt::format("The value {} for parameter {}.StorageResolution is invalid: 1 or 60.", step, where));
   std::string name = text_in(datum, "MetricName");
   check_name(name, where + ".MetricName");
-  return {.series = {.space = space,
-                     .name = name,
-                     .unit = text_in(datum, "Unit", "None"),
-                     .dimensions = dimensions_in(datum)},
-          .time = time,
-          .step = step,
-          .values = values_in(datum, where)};
+  // Not one nested initializer: GCC 12 destroys its inner members twice when an outer one throws.
+  Datum out;
+  out.series.space = space;
+  out.series.name = name;
+  out.series.unit = text_in(datum, "Unit", "None");
+  out.series.dimensions = dimensions_in(datum);
+  out.time = time;
+  out.step = step;
+  out.values = values_in(datum, where);
+  return out;
 }
 
 Value put_metric_data(Exchange& ex) {

@@ -42,7 +42,17 @@ Value whole_role(Exchange& ex, store::Connection& c, const records::Resource& ro
   return out;
 }
 
+/// Kept as it came; but JSON it must be.
+void check_policy(const std::string& text) {
+  try {
+    if (format::parse_json(text, "policy").object()) return;
+  } catch (const base::Error&) {  // the same answer as for JSON that is no object
+  }
+  throw wire::Fault("MalformedPolicyDocument", 400, "This policy contains invalid Json");
+}
+
 Value create_role(Exchange& ex) {
+  check_policy(ex.text("AssumeRolePolicyDocument"));
   records::NewResource wanted{
       .name = ex.text("RoleName"), .body = Value::object({}), .tags = tags_in(ex.list("Tags"))};
   for (const char* member : {"Path", "AssumeRolePolicyDocument", "Description", "MaxSessionDuration"})
@@ -79,6 +89,7 @@ Value update_role(Exchange& ex) {
 }
 
 Value update_assume_role_policy(Exchange& ex) {
+  check_policy(ex.text("PolicyDocument"));
   update(ex, {{"PolicyDocument", "AssumeRolePolicyDocument"}});
   return {};
 }
@@ -178,6 +189,7 @@ Value::Object held(Exchange& ex, std::string_view map) {
 Value attach_role_policy(Exchange& ex) { return change(ex, "Attached", ex.text("PolicyArn"), ""), Value(); }
 Value detach_role_policy(Exchange& ex) { return change(ex, "Attached", ex.text("PolicyArn"), {}), Value(); }
 Value put_role_policy(Exchange& ex) {
+  check_policy(ex.text("PolicyDocument"));
   return change(ex, "Policies", ex.text("PolicyName"), ex.text("PolicyDocument")), Value();
 }
 Value delete_role_policy(Exchange& ex) { return change(ex, "Policies", ex.text("PolicyName"), {}), Value(); }
@@ -224,6 +236,7 @@ Value list_policies(Exchange& ex) {
 }
 
 Value create_policy(Exchange& ex) {
+  check_policy(ex.text("PolicyDocument"));
   records::NewResource wanted{.name = ex.text("PolicyName"),
                               .body = Value::object({{"PolicyDocument", ex.text("PolicyDocument")}}),
                               .tags = tags_in(ex.list("Tags"))};

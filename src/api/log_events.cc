@@ -149,7 +149,7 @@ Value filter_log_events(Exchange& ex) {
   store::EventQuery query{.literal = pattern.literal()};
   if (!pattern.is_literal())
     query.accepts = [&](std::string_view message) { return pattern.matches(message); };
-  return ex.read([&](store::Connection& c) {
+  return ex.platform.store.database().scan([&](store::Connection& c) {
     auto group = log_group_in(ex, c);
     auto streams = streams_in(ex, c, group);
     for (const auto& [id, name] : streams) query.streams.push_back(id);

@@ -32,6 +32,7 @@ constexpr Error kErrors[] = {
     {"InvalidArgument", 400, "Invalid Argument"},
     {"InvalidBucketName", 400, "The specified bucket is not valid."},
     {"InvalidDigest", 400, "The Content-MD5 or checksum value that you specified is not valid."},
+    {"InvalidLocationConstraint", 400, "The specified location-constraint is not valid"},
     {"InvalidPart", 400,
      "One or more of the specified parts could not be found. The part may not have been uploaded, or the "
      "specified entity "
@@ -92,8 +93,12 @@ wire::Fault failed(std::string_view condition) {
 
 base::WallTime whole_second(base::WallTime time) { return std::chrono::floor<std::chrono::seconds>(time); }
 
+size_t characters(std::string_view utf8) {
+  return static_cast<size_t>(std::ranges::count_if(utf8, [](char c) { return (c & 0xc0) != 0x80; }));
+}
+
 void check_tag(std::string_view key, std::string_view value) {
-  if (key.empty() || key.size() > 128 * 4 || value.size() > 256 * 4 || key.starts_with("aws:"))
+  if (key.empty() || characters(key) > 128 || characters(value) > 256 || key.starts_with("aws:"))
     throw fault("InvalidTag");
 }
 

@@ -21,6 +21,13 @@ bool is_bucket_name(std::string_view name) {
   return !address;
 }
 
+/// Whatever its name is: "eu-west-1", and "EU" of old.
+bool is_region(std::string_view name) {
+  return name.size() <= 32 && std::ranges::all_of(name, [](char c) {
+           return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-';
+         });
+}
+
 std::string region_of(const Platform& platform, const store::Bucket& bucket) {
   return text_in(parse_properties(bucket.properties), "Region", platform.account().region);
 }
@@ -32,8 +39,10 @@ Value create_bucket(Exchange& ex) {
     throw fault("NotImplemented", Value::object({{"Header", "x-amz-bucket-object-lock-enabled"}}));
   Value properties = Value::object({});
   if (const Value* configuration = ex.find("CreateBucketConfiguration")) {
-    if (std::string region = text_in(*configuration, "LocationConstraint"); !region.empty())
+    if (std::string region = text_in(*configuration, "LocationConstraint"); !region.empty()) {
+      if (!is_region(region)) throw fault("InvalidLocationConstraint");
       properties.set("Region", region);
+    }
     if (const Value* tags = configuration->find("Tags"))
       properties.set("Tags", tags_of_set(*tags->array(), 50));
   }

@@ -1,5 +1,7 @@
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "api/s3_body.h"
 #include "wire/times.h"
 
@@ -59,7 +61,10 @@ std::optional<Range> range_asked_for(Exchange& ex, const store::Object& object, 
 void override_headers(Exchange& ex, Value& out) {
   for (std::string_view member :
        {"CacheControl", "ContentDisposition", "ContentEncoding", "ContentLanguage", "ContentType"}) {
-    if (std::string text = ex.text(fmt::format("Response{}", member)); !text.empty()) out.set(member, text);
+    std::string text = ex.text(fmt::format("Response{}", member));
+    if (std::ranges::any_of(text, [](unsigned char c) { return c < ' ' || c == 0x7f; }))
+      throw fault("InvalidArgument", {}, "Header value cannot be represented using ISO-8859-1.");
+    if (!text.empty()) out.set(member, text);
   }
   if (const Value* expires = ex.find("ResponseExpires")) {
     ex.headers.set("Expires", wire::http_date(wire::from_seconds(*expires->real())));

@@ -22,6 +22,9 @@ Value get_caller_identity(Exchange& ex) {
 // Roles are names: the session has the rights of the key that asked for it, never more.
 Value assume_role(Exchange& ex) {
   std::string arn = ex.text("RoleArn");
+  if (!arn.starts_with("arn:aws") || arn.find(":iam::") == arn.npos || arn.find(":role/") == arn.npos ||
+      arn.ends_with('/'))
+    throw base::Error(base::Kind::invalid, fmt::format("{} is invalid", arn));
   auto session =
       ex.platform.keys.open_session(ex.caller, arn.substr(arn.rfind('/') + 1), ex.text("RoleSessionName"),
                                     std::chrono::seconds(ex.integer("DurationSeconds", 3600)));

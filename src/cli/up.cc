@@ -3,8 +3,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <charconv>
 #include <filesystem>
+#include <tuple>
 
 #include "api/api.h"
 #include "base/error.h"
@@ -45,8 +47,9 @@ Address parse_address(const std::string& text) {
 
 bool is_loopback(const std::string& host) { return host.starts_with("127.") || host == "::1"; }
 
-http::ServerOptions server_options(const Values& values, api::Api& api) {
-  http::ServerOptions options = api.options();
+/// What was asked for, checked before anything is made.
+http::ServerOptions listening(const Values& values) {
+  http::ServerOptions options;
   Address address = parse_address(values.text("listen", "127.0.0.1:8333"));
   options.host = address.host;
   options.port = address.port;
@@ -66,6 +69,9 @@ records::Account account_of(const Values& values) {
                            .region = values.text("region", "us-east-1")};
   if (account.id.size() != 12 || account.id.find_first_not_of("0123456789") != std::string::npos)
     throw Error(Kind::invalid, fmt::format("--account: '{}' is not twelve digits", account.id));
+  auto plain = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-'; };
+  if (account.region.empty() || !std::ranges::all_of(account.region, plain))
+    throw Error(Kind::invalid, fmt::format("--region: '{}' is no region, such as us-east-1", account.region));
   return account;
 }
 
@@ -106,10 +112,12 @@ int up(const Values& values) {
   base::StopSignals signals;
   base::Path folder = data_folder(values);
   auto account = account_of(values);
+  http::ServerOptions asked = listening(values);
   store::Store store(folder, values.text("sync") == "process" ? store::Sync::process : store::Sync::full);
   forget_server(folder);
   api::Api api(store, account);
-  http::ServerOptions options = server_options(values, api);
+  http::ServerOptions options = api.options();
+  std::tie(options.host, options.port, options.tls) = std::tie(asked.host, asked.port, asked.tls);
   api.keys().make_root(std::filesystem::exists(root_key_file(folder)), [&](const api::Key& key) {
     write_root_key(folder, {.access_key = key.id, .secret = key.secret});
   });

@@ -104,6 +104,11 @@ std::vector<std::string> examine(const base::Path& folder, bool deep) {
 
 void Store::backup(const base::Path& to) {
   if (fs::exists(to)) throw base::Error(base::Kind::exists, fmt::format("{}: is there already", to.string()));
+  base::Path parent = fs::absolute(to).lexically_normal().parent_path();
+  if (!fs::is_directory(parent))
+    throw base::Error(base::Kind::invalid, fmt::format("{}: not a folder", parent.string()));
+  if (auto inside = fs::relative(parent, folder_); !inside.empty() && *inside.begin() != "..")
+    throw base::Error(base::Kind::invalid, fmt::format("{}: inside the data folder", to.string()));
   base::Path part = to.string() + ".part";
   fs::remove_all(part);
   fs::create_directories(part);

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "base/error.h"
@@ -16,6 +17,7 @@ namespace {
 
 constexpr int kApplicationId = 0x54584d4c;  // "TXML", in the file's header
 constexpr int kMaxGroup = 256;
+constexpr int kMostWaitingScans = 16;
 constexpr int kCheckpointPages = 4096, kRestartPages = 16384;  // of 4 KiB, in the write-ahead log
 
 base::Path wal_of(const base::Path& file) { return file.string() + "-wal"; }
@@ -200,6 +202,23 @@ Database::Reader::~Reader() {
   std::lock_guard lock(database.readers_mutex_);
   database.readers_.push_back(std::move(connection));
   database.reader_returned_.notify_one();
+}
+
+Database::Scan::Scan(const Database& of) : database(of) {
+  std::unique_lock lock(database.readers_mutex_);
+  if (database.scans_waiting_ >= kMostWaitingScans)
+    throw base::Error(base::Kind::unavailable, "too many searches wait already; try again");
+  ++database.scans_waiting_;
+  database.scan_ended_.wait(lock,
+                            [&] { return database.scans_ < std::max(1, database.options_.readers / 2); });
+  --database.scans_waiting_;
+  ++database.scans_;
+}
+
+Database::Scan::~Scan() {
+  std::lock_guard lock(database.readers_mutex_);
+  --database.scans_;
+  database.scan_ended_.notify_one();
 }
 
 void Database::copy_to(const base::Path& file) const {

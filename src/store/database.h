@@ -63,6 +63,14 @@ class Database {
     return body(*reader.connection);
   }
 
+  /// A read that may take long. At most half of the readers do that at once, so that the short ones go on. Throws
+  /// unavailable when too many wait for it already.
+  template <class F>
+  auto scan(F&& body) const {
+    Scan turn(*this);
+    return read(std::forward<F>(body));
+  }
+
   /// A compact copy of one snapshot in a new file, synced. Writers go on meanwhile.
   void copy_to(const base::Path& file) const;
 
@@ -85,6 +93,13 @@ class Database {
     ~Reader();
     const Database& database;
     std::unique_ptr<Connection> connection;
+  };
+
+  /// One of the long reads.
+  struct Scan {
+    explicit Scan(const Database& database);
+    ~Scan();
+    const Database& database;
   };
 
   void migrate(Migrations migrations);
@@ -114,6 +129,8 @@ class Database {
   mutable std::mutex readers_mutex_;
   mutable std::condition_variable reader_returned_;
   mutable std::vector<std::unique_ptr<Connection>> readers_;
+  mutable std::condition_variable scan_ended_;
+  mutable int scans_ = 0, scans_waiting_ = 0;
 
   std::mutex checkpoint_mutex_;
   std::condition_variable_any checkpoint_due_;

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <mutex>
 
+#include "base/utf8.h"
 #include "wire/tree.h"
 
 namespace textmill::wire {
@@ -43,6 +44,14 @@ std::string text_of(const Value& value) {
     return "{" + out + "}";
   }
   return format::to_text(value);
+}
+
+/// As the message has it: not all of a large one.
+std::string quoted(const Value& value) {
+  constexpr size_t kMost = 1024;
+  std::string text = text_of(value);
+  if (text.size() > kMost) text = base::replace_invalid_utf8(text.substr(0, kMost)) + "...";
+  return "'" + text + "'";
 }
 
 /// What a shape demands, one by one: "Member must ...".
@@ -120,7 +129,7 @@ class Validator::Walk {
   void own_rules(const Shape& shape, const Value& value, const Where& where) {
     if (shape.type == Type::boolean || shape.type == Type::timestamp || holds(shape, value)) return;
     for (const Rule& rule : rules_of(shape)) {
-      if (breaks(rule, shape, value)) report("'" + text_of(value) + "'", where, rule.text);
+      if (breaks(rule, shape, value)) report(quoted(value), where, rule.text);
     }
   }
 
@@ -144,8 +153,7 @@ class Validator::Walk {
     if (nested) {
       for (size_t i = 0; i < items.size(); ++i) this->value(element, items[i], {&where, {}, i + 1});
     } else if (!s3_ && !std::ranges::all_of(items, [&](const Value& item) { return holds(element, item); })) {
-      report("'" + text_of(value) + "'", where,
-             fmt::format("Member must satisfy constraint: [{}]", all_rules(element)));
+      report(quoted(value), where, fmt::format("Member must satisfy constraint: [{}]", all_rules(element)));
     }
   }
 

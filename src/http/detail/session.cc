@@ -170,7 +170,7 @@ awaitable<Session::Step> Session::spool(uint64_t limit) {
 }
 
 awaitable<Session::Step> Session::store_block() {
-  auto block = std::make_shared<const std::string>(spool_->take_block());
+  Lane::Block block = spool_->take_block();
   for (auto& lane : spool_->lanes()) {
     if (!lane->push(block)) continue;
     storing_.push_back(

@@ -62,6 +62,28 @@ struct Spool::Charge {
   ~Charge() { *used -= bytes; }
 };
 
+/// Blocks that have passed all lanes and take bytes again: fresh memory for each would be a fault per page.
+struct Spool::Buffers {
+  std::mutex mutex;
+  std::vector<std::string> free;
+
+  std::string take() {
+    std::lock_guard lock(mutex);
+    std::string buffer;
+    if (!free.empty()) {
+      buffer = std::move(free.back());
+      free.pop_back();
+    }
+    buffer.reserve(2 * kBlock);
+    return buffer;
+  }
+  void give_back(std::string buffer) {
+    buffer.clear();
+    std::lock_guard lock(mutex);
+    free.push_back(std::move(buffer));
+  }
+};
+
 Spool::Spool(const BodyRules& rules, const SpoolLimits& limits,
              std::shared_ptr<std::atomic<int64_t>> memory_used)
     : limits_(limits), charge_(std::make_shared<Charge>(Charge{std::move(memory_used)})) {
@@ -84,10 +106,15 @@ bool Spool::full() const {
   return pending_.size() > (crowded ? std::min(limits_.memory, kBlock) : limits_.memory);
 }
 
-std::string Spool::take_block() {
+Lane::Block Spool::take_block() {
   in_file_ = true;
   charge_->add(-static_cast<int64_t>(pending_.size()));
-  return std::exchange(pending_, {});
+  if (!buffers_) buffers_ = std::make_shared<Buffers>();
+  auto block = std::make_unique<std::string>(std::exchange(pending_, buffers_->take()));
+  return {block.release(), [buffers = buffers_](std::string* passed) {
+            buffers->give_back(std::move(*passed));
+            delete passed;
+          }};
 }
 
 void Spool::write(std::string_view block) {
@@ -106,7 +133,7 @@ Body Spool::finish() {
   Body body;
   body.size_ = size_;
   if (in_file_) {
-    write(take_block());
+    write(*take_block());
     body.file_ = file_;
   } else {
     body.text_ = std::move(pending_);

@@ -56,7 +56,7 @@ class Spool {
   uint64_t size() const { return size_; }
   bool full() const;
   bool in_file() const { return in_file_; }
-  std::string take_block();
+  Lane::Block take_block();
   std::vector<std::unique_ptr<Lane>>& lanes() { return lanes_; }
   /// The body, after all blocks have been through both. Blocks: it hashes and writes what is left.
   Body finish();
@@ -67,6 +67,7 @@ class Spool {
 
  private:
   struct Charge;
+  struct Buffers;
   void account(size_t more);
   void write(std::string_view block);
   const SpoolLimits& limits_;
@@ -74,6 +75,7 @@ class Spool {
   uint64_t size_ = 0, written_ = 0, started_ = 0;
   bool in_file_ = false;
   std::string pending_;
+  std::shared_ptr<Buffers> buffers_;
   std::shared_ptr<OpenFile> file_;
   std::vector<std::pair<Digest, base::Hasher>> hashers_;
   std::vector<std::unique_ptr<Lane>> lanes_;
