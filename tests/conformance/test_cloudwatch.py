@@ -351,3 +351,11 @@ def test_the_command_line(aws, name):
     results = aws("cloudwatch", "get-metric-data", *span, "--metric-data-queries", json.dumps([stat("m1", metric, ReturnData=False), {"Id": "e1", "Expression": "m1 / 4"}]))
     assert results["MetricDataResults"][0]["Values"] == [2, 1]
     assert "(UnsupportedOperation)" in aws("cloudwatch", "describe-alarms", fails=True)
+
+
+def test_a_refused_value_beside_dimensions(unchecked, metric, refused):
+    """What a diverging training sends: the server says no, and goes on."""
+    datum = {"MetricName": "loss", "Dimensions": [{"Name": "d", "Value": "1"}]}
+    for value in ({"Value": float("nan")}, {"Value": float("inf")}, {}, {"Value": 1, "Values": [1]}):
+        assert refused(unchecked.put_metric_data, Namespace="N", MetricData=[datum | value])[1] == 400
+    assert unchecked.list_metrics(Namespace="N")["Metrics"] == []

@@ -8,10 +8,12 @@ import random
 import threading
 import time
 
+import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError
 
 ABSENT = None
+SESSION = boto3.Session()  # one, which reads the services' models once
 
 
 class Lost(AssertionError):
@@ -30,7 +32,7 @@ class Worker:
 
     def connect(self, server):
         config = Config(max_pool_connections=1, tcp_keepalive=True)
-        self.client = server.client(self.service, check=False, config=config)
+        self.client = server.client(self.service, check=False, config=config, session=SESSION)
 
     def names(self) -> str:
         return f"w{self.number}-{self.random.randrange(200)}"
@@ -44,7 +46,9 @@ class Worker:
             self.doubts[name] = state
             try:
                 call()
-            except BotoCoreError:  # the connection broke, or there is nobody to connect to
+            except EndpointConnectionError:  # nobody to connect to: the request was never sent
+                return
+            except BotoCoreError:  # the connection broke under it
                 self.cut_off += 1
                 return
             self.states[name] = self.doubts.pop(name)
@@ -53,7 +57,10 @@ class Worker:
     def check(self, everything=False):
         """Throws Lost unless all that was touched since the last check (or everything) is as it must be."""
         for name in self.states.keys() | self.doubts.keys() if everything else self.touched:
-            found, expected = self.look(name), self.states.get(name, ABSENT)
+            try:
+                found, expected = self.look(name), self.states.get(name, ABSENT)
+            except ClientError as error:  # what it belongs to is gone
+                raise Lost(f"{type(self).__name__} {name}: {error}") from error
             if name in self.doubts:
                 doubt = self.doubts.pop(name)
                 self.happened += found == doubt
@@ -184,7 +191,8 @@ class Objects(Worker):
         try:
             found = self.client.get_object(Bucket=self.bucket, Key=name, ChecksumMode="ENABLED")  # botocore holds it against its sum
         except ClientError as error:
-            assert error.response["Error"]["Code"] == "NoSuchKey", error
+            if error.response["Error"]["Code"] != "NoSuchKey":
+                raise
             return ABSENT
         return self.sum(found["Body"].read())
 
@@ -218,7 +226,10 @@ class Events(Worker):
     def check(self, everything=False):
         self.found, token = {}, {}
         while True:
-            page = self.client.get_log_events(startFromHead=True, **self.where, **token)
+            try:
+                page = self.client.get_log_events(startFromHead=True, **self.where, **token)
+            except self.client.exceptions.ResourceNotFoundException as error:
+                raise Lost(f"the log stream: {error}") from error
             for event in page["events"]:
                 name, number = event["message"].split()
                 self.found.setdefault(name, []).append(int(number))
