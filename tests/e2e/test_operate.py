@@ -156,7 +156,37 @@ def test_a_second_server_and_a_newer_folder_are_refused(build, server, operate, 
     assert newer.returncode == 1 and f"written by a newer textmill (format {version + 1}, this one knows up to {version})" in newer.stderr
 
 
+def test_an_older_folder_is_migrated_after_a_copy(build, server, operate):
+    s3 = server.client("s3")
+    s3.create_bucket(Bucket="bucket")
+    s3.put_object(Bucket="bucket", Key="k", Body=b"x" * 100_000)
+    server.client("sagemaker").create_model(ModelName="model", PrimaryContainer={"Image": "i"})
+    operate("down")
+    file = server.folder / "textmill.db"
+    with sqlite3.connect(file) as database:  # as format 1 was
+        newest = database.execute("PRAGMA user_version").fetchone()[0]
+        tables = {row[0] for row in database.execute("SELECT name FROM sqlite_master")}
+        database.executescript("DROP TABLE attempts; DROP INDEX live_resources; PRAGMA user_version = 1")
+    (server.folder / "textmill.db.before-2").mkdir()  # no copy can be made: nothing is touched
+    failed = operate("up", "--listen", "127.0.0.1:0", check=False)
+    assert failed.returncode == 1
+    with sqlite3.connect(file) as database:
+        assert database.execute("PRAGMA user_version").fetchone()[0] == 1
+    (server.folder / "textmill.db.before-2").rmdir()
+    server.start()
+    assert server.client("s3").get_object(Bucket="bucket", Key="k")["Body"].read() == b"x" * 100_000
+    assert server.client("sagemaker").describe_model(ModelName="model")["ModelName"] == "model"
+    server.stop()
+    with sqlite3.connect(file) as database:
+        assert database.execute("PRAGMA user_version").fetchone()[0] == newest
+        assert {row[0] for row in database.execute("SELECT name FROM sqlite_master")} == tables
+    with sqlite3.connect(server.folder / "textmill.db.before-2") as copy:
+        assert copy.execute("PRAGMA user_version").fetchone()[0] == 1
+        assert copy.execute("SELECT count(*) FROM objects").fetchone()[0] == 1
+
+
 @pytest.mark.parametrize("wrong, says", [
+    (["--region", "a b"], "--region"),
     (["--listen", "0.0.0.0:0"], "--insecure"),
     (["--listen", "nonsense"], "127.0.0.1:8333"),
     (["--listen", "127.0.0.1:99999"], "127.0.0.1:8333"),

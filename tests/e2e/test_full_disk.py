@@ -1,0 +1,73 @@
+"""The disk is full: an error in AWS's form, nothing lost, and all goes on when there is space again."""
+
+import os
+import subprocess
+
+import pytest
+from botocore.exceptions import ClientError
+
+from ..servers import Server
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 24 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", folder], capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"mounting a tmpfs is not allowed here: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_full_disk(build, small_disk):
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(8 * MIB))
+    server = Server(build / "textmill", small_disk / "data")
+    server.start()
+    try:
+        s3, sagemaker, logs = (server.client(name) for name in ("s3", "sagemaker", "logs"))
+        s3.create_bucket(Bucket="bucket")
+        logs.create_log_group(logGroupName="g")
+        logs.create_log_stream(logGroupName="g", logStreamName="s")
+        kept, refusals = {}, []
+        for i in range(400):  # in files, then in rows, until neither fits
+            key, body = f"k{i}", os.urandom(MIB if not refusals else 60_000)
+            try:
+                s3.put_object(Bucket="bucket", Key=key, Body=body)
+                kept[key] = body
+            except ClientError as error:
+                refusals.append(error.response)
+                if len(refusals) == 20:
+                    break
+        assert len(refusals) == 20 and len(kept) > 3
+        for refusal in refusals:
+            assert refusal["ResponseMetadata"]["HTTPStatusCode"] == 503 and refusal["Error"]["Code"] in ("ServiceUnavailable", "SlowDown"), refusal
+        models = []
+        for i in range(2000):
+            try:
+                sagemaker.create_model(ModelName=f"m{i}", PrimaryContainer={"Image": "i", "Environment": {"k": "x" * 1000}})
+                models.append(f"m{i}")
+            except ClientError as error:
+                assert error.response["ResponseMetadata"]["HTTPStatusCode"] == 503, error.response
+                break
+        assert len(models) < 2000
+        for key, body in kept.items():  # reading goes on
+            assert s3.get_object(Bucket="bucket", Key=key)["Body"].read() == body
+        ballast.unlink()
+        s3.put_object(Bucket="bucket", Key="after", Body=b"x" * MIB)
+        sagemaker.create_model(ModelName="after", PrimaryContainer={"Image": "i"})
+        logs.put_log_events(logGroupName="g", logStreamName="s", logEvents=[{"timestamp": 1_700_000_000_000, "message": "m"}])
+        server.kill()
+        server.start()
+        s3, sagemaker = server.client("s3"), server.client("sagemaker")
+        for key, body in (kept | {"after": b"x" * MIB}).items():
+            assert s3.get_object(Bucket="bucket", Key=key)["Body"].read() == body
+        assert {o["Key"] for o in s3.list_objects_v2(Bucket="bucket")["Contents"]} == kept.keys() | {"after"}
+        for name in [*models[-3:], "after"]:
+            sagemaker.describe_model(ModelName=name)
+    finally:
+        server.stop()
