@@ -54,7 +54,9 @@ struct Classifier::State {
         format(choose_format(options.engine)),
         pool(choose_threads(options.engine)),
         model(folder.load()),
-        inference(*model, format, pool) {}
+        inference(*model, format, pool) {
+    folder.release_pages();  // packed by now; the rows of tables that are used come back
+  }
 
   ModelFolder folder;
   std::optional<text::Tokenizer> tokenizer;

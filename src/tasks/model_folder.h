@@ -40,6 +40,9 @@ class ModelFolder {
   /// The checkpoint ends in a classification head; without one it is a bare encoder.
   bool has_head() const;
 
+  /// Lets go of the weights' pages that were read; they come back from the file.
+  void release_pages() const { stored_->release_pages(); }
+
   /// SHA-256 of the weights' files.
   std::string checksum() const;
 
