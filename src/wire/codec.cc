@@ -75,9 +75,16 @@ Value outside_body(const Operation& operation, const Request& request) {
   return out;
 }
 
+/// Throws Fault{SerializationException} where it is no JSON.
+Value parse_json(std::string_view text) {
+  try {
+    return format::parse_json(text, "request");
+  } catch (const base::Error& error) { throw Fault("SerializationException", 400, error.what()); }
+}
+
 Value parse_document(Protocol protocol, const Shape& shape, std::string_view text) {
   if (protocol == Protocol::rest_xml) return from_xml(shape, text);
-  Value out = text.empty() ? Value::object({}) : format::parse_json(text, "request");
+  Value out = text.empty() ? Value::object({}) : parse_json(text);
   adopt_json(shape, out, {});
   return out;
 }

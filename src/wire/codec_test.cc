@@ -164,11 +164,11 @@ TEST(Codec, JsonOfTheWrongType) {
       message(R"({"EnableNetworkIsolation": "true"})"),
       "SerializationException: STRING_VALUE can not be converted to a Boolean at 'enableNetworkIsolation'");
   EXPECT_EQ(message("[]"), "SerializationException: START_ARRAY can not be converted to a Structure");
-  EXPECT_EQ(message("{"), "invalid");
-  EXPECT_EQ(message("{\"ModelName\": \"\xff\"}"), "invalid");
+  EXPECT_EQ(message("{"), "SerializationException: request:1:2: incomplete JSON");
+  EXPECT_EQ(message("{\"ModelName\": \"\xff\"}"), "SerializationException: request:1:16: syntax error");
   std::string deep;
   for (int i = 0; i < 1000; ++i) deep += "{\"PrimaryContainer\":";
-  EXPECT_EQ(message(deep), "invalid");
+  EXPECT_EQ(message(deep), "SerializationException: request:1:1281: too deep");
 }
 
 TEST(Codec, FormIn) {

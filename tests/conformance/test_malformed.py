@@ -71,14 +71,14 @@ BOMB = b'<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;">]><De
 
 # Signed, and then not what the operation takes: service, method, path, body, headers; status, word in the answer.
 SIGNED = {
-    "no JSON": ("sagemaker", "POST", "/", b"{", target("SageMaker.ListModels"), 400, b"request:1:"),
+    "no JSON": ("sagemaker", "POST", "/", b"{", target("SageMaker.ListModels"), 400, b"SerializationException"),
     "JSON that is no object": ("sagemaker", "POST", "/", b"[]", target("SageMaker.ListModels"), 400, b"SerializationException"),
-    "JSON that is not UTF-8": ("sagemaker", "POST", "/", b'{"NameContains": "\xff"}', target("SageMaker.ListModels"), 400, b"request:1:"),
-    "JSON without a bottom": ("sagemaker", "POST", "/", b"[" * 100_000, target("SageMaker.ListModels"), 400, b"request:1:"),
+    "JSON that is not UTF-8": ("sagemaker", "POST", "/", b'{"NameContains": "\xff"}', target("SageMaker.ListModels"), 400, b"SerializationException"),
+    "JSON without a bottom": ("sagemaker", "POST", "/", b"[" * 100_000, target("SageMaker.ListModels"), 400, b"SerializationException"),
     "a text for a number": ("sagemaker", "POST", "/", b'{"MaxResults": "ten"}', target("SageMaker.ListModels"), 400, b"SerializationException"),
     "an unknown operation": ("sagemaker", "POST", "/", b"{}", target("SageMaker.MakeCoffee"), 400, b"UnknownOperationException"),
     "an unknown service": ("sagemaker", "POST", "/", b"{}", target("Coffee.Make"), 400, b"UnsupportedOperation"),
-    "logs, not JSON": ("logs", "POST", "/", b"<a/>", target("Logs_20140328.DescribeLogGroups"), 400, b"request:1:"),
+    "logs, not JSON": ("logs", "POST", "/", b"<a/>", target("Logs_20140328.DescribeLogGroups"), 400, b"SerializationException"),
     "a query without an action": ("sts", "POST", "/", b"Version=2011-06-15", QUERY, 400, b"InvalidAction"),
     "an unknown action": ("sts", "POST", "/", b"Action=MakeCoffee&Version=2011-06-15", QUERY, 400, b"InvalidAction"),
     "a query that is not UTF-8": ("iam", "POST", "/", b"Action=GetRole&Version=2010-05-08&RoleName=%ff", QUERY, 400, b"<Code>"),
