@@ -262,7 +262,7 @@ void run_slow(const Options& o) {
   auto begin = Clock::now();
   for (int second = 0; second < o.slow; second++) {
     for (size_t i = 0; i < fds.size(); i++) {
-      if (i % 100 == 0)  // spread over the second
+      if (i % 10 == 0)  // spread over the second: a hundred at once would be a burst of our own making
         std::this_thread::sleep_until(begin + std::chrono::seconds(second) +
                                       std::chrono::microseconds(1'000'000 * i / fds.size()));
       char byte = size_t(second) < kHead.size() ? kHead[size_t(second)] : 'x';
