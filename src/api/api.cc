@@ -56,8 +56,9 @@ Api::Api(store::Store& store, records::Account account)
     : keys_(store, account),
       tokens_(store.secret("tokens")),
       resources_(account, tokens_),
-      endpoints_(store, resources_, router_, news_),
-      jobs_(store, resources_, news_),
+      requirements_(store),
+      endpoints_(store, resources_, router_, requirements_, news_),
+      jobs_(store, resources_, requirements_, news_),
       platform_{store, keys_, tokens_, resources_, router_, endpoints_, jobs_, news_},
       handler_([this](Request& request) { return answer(request); }),
       own_handler_([this](Request& request) { return own_page(request); }),
@@ -82,7 +83,8 @@ Api::Api(store::Store& store, records::Account account)
 Api::~Api() = default;
 
 void Api::start(fleet::JobOptions options) {
-  options.credentials = [this](const Value& caller, const std::string& attempt, std::chrono::seconds lasts) {
+  options.server.credentials = [this](const Value& caller, const std::string& attempt,
+                                      std::chrono::seconds lasts) {
     Caller acts{.key = text_in(caller, "key"),
                 .name = text_in(caller, "name"),
                 .role = static_cast<Role>(*caller.find("role")->integer()),
@@ -92,7 +94,7 @@ void Api::start(fleet::JobOptions options) {
                                               {"AWS_SECRET_ACCESS_KEY", session.credentials.secret},
                                               {"AWS_SESSION_TOKEN", session.credentials.token}};
   };
-  endpoints_.start(options.url);
+  endpoints_.start(options.server);
   jobs_.start(std::move(options));
 }
 
@@ -200,9 +202,12 @@ const Api::Served& Api::served(const wire::Call& call) const {
 Response Api::refuse(const Request& request, int status, const base::Error& error) const {
   if (request.path().starts_with(kOwn)) return http::error_response(status, error);
   wire::Call call = wire::find_call(request, wire::read_claim(request).scope.service);
-  auto fault = status == 413 ? wire::Fault("EntityTooLarge", 400,
-                                           "Your proposed upload exceeds the maximum allowed size")
-                             : wire::fault_of(error, call.service);
+  bool s3 = !call.service || call.service->id.view() == "s3";
+  auto fault =
+      status != 413 ? wire::fault_of(error, call.service)
+      : s3 ? wire::Fault("EntityTooLarge", 400, "Your proposed upload exceeds the maximum allowed size")
+           : wire::Fault(wire::fault_of(base::Error(base::Kind::invalid, ""), call.service).code(), 413,
+                         error.what());
   return wire::encode_fault(call, fault, request.path(), request.id);
 }
 

@@ -50,6 +50,7 @@ class Api {
   records::Resources resources_;
   fleet::News news_;
   fleet::Router router_;
+  fleet::Requirements requirements_;
   fleet::Endpoints endpoints_;
   fleet::Jobs jobs_;
   Platform platform_;

@@ -50,7 +50,8 @@ Value create_endpoint(Exchange& ex) {
     Value::Array variants;
     for (const Value& variant : *body.find("ProductionVariants")->array())
       variants.push_back(deployed(ex, c, variant));
-    wanted.body = Value::object({{"EndpointConfigName", config}, {"Variants", std::move(variants)}});
+    wanted.body = Value::object(
+        {{"EndpointConfigName", config}, {"Variants", std::move(variants)}, {"_Caller", caller_of(ex)}});
     ex.platform.resources.create(c, records::kEndpoint, wanted);
   });
   ex.platform.endpoints.wake();

@@ -168,6 +168,7 @@ std::optional<Keys::Known> Keys::find(const wire::Claim& claim) const {
   Caller caller = assumed(*key, parts[4], parts[5]);
   if (parts[3] != kNoAttempt) {
     caller.attempt = parts[3];
+    caller.role = std::min(caller.role, Role::write);  // what runs for an admin is none
     auto open = [&](store::Connection& c) {
       return records::attempt_is_open(c, caller.attempt).value_or(false);
     };

@@ -70,7 +70,7 @@ class Keys {
   std::optional<Known> find(const wire::Claim& claim) const;
 
   /// Acts as `role_arn`'s name under `session_name`, with the caller's rights, and no longer than the
-  /// caller's attempt is open.
+  /// caller's attempt is open; of an attempt with those of a writer at most.
   Session open_session(const Caller& caller, std::string_view role_name, std::string_view session_name,
                        std::chrono::seconds lasts) const;
 

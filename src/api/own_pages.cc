@@ -103,7 +103,7 @@ Response Api::own_page(Request& request) {
     Caller caller =
         authenticate(request, wire::read_claim(request), wire::Protocol::json, verified, sum).caller;
     wire::Verifier::check_body(verified, wire::Protocol::json, sum);
-    if (caller.role != Role::admin)
+    if (caller.role != Role::admin || !caller.attempt.empty())
       throw base::Error(base::Kind::denied, "only a key of the role admin may do that");
     request.note = fmt::format("textmill:{} {}", request.path(), caller.name);
     return page->answer(platform_, request);

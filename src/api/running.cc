@@ -20,7 +20,6 @@ using records::Resource;
 namespace {
 
 constexpr size_t kLines = 2000;  // of a page of logs
-constexpr auto kFresh = std::chrono::minutes(1);
 
 Response json(const Json& value) {
   return {.headers = {{"Content-Type", "application/json"}}, .body = format::to_text(value)};
@@ -73,26 +72,6 @@ std::optional<store::LogPosition> position_in(const format::JsonView& body) {
   auto numbers = after->integers(INT64_MIN, INT64_MAX);
   if (numbers.size() != 3) after->fail("three numbers");
   return store::LogPosition{numbers[0], numbers[1], numbers[2]};
-}
-
-fleet::ModelCache models(Platform& platform) {
-  return {platform.store, platform.store.folder() / "cache/models", 0};
-}
-
-/// Models that an instance of an endpoint has before it, or is about to.
-std::set<std::string> models_in_use(Platform& platform, const fleet::ModelCache& cache) {
-  std::set<std::string> out;
-  std::error_code none;
-  for (const auto& attempt :
-       std::filesystem::directory_iterator(platform.store.folder() / "attempts", none)) {
-    std::error_code gone;
-    auto link =
-        std::filesystem::read_symlink(attempt.path() / attempt.path().filename() / "input/model", gone);
-    if (!gone) out.insert(link.filename());
-  }
-  for (const auto& entry : cache.entries())
-    if (entry.used > std::filesystem::file_time_type::clock::now() - kFresh) out.insert(entry.name);
-  return out;
 }
 
 }  // namespace
@@ -169,8 +148,8 @@ Response stop_page(Platform& platform, const Request& request) {
 }
 
 Response caches_page(Platform& platform, const Request&) {
-  auto cache = models(platform);
-  auto in_use = models_in_use(platform, cache);
+  auto& cache = platform.endpoints.models();
+  auto in_use = cache.in_use();
   Json::Array all;
   for (const auto& entry : cache.entries())
     all.push_back(Json::object({{"what", "model"},
@@ -181,8 +160,7 @@ Response caches_page(Platform& platform, const Request&) {
 }
 
 Response clean_page(Platform& platform, const Request&) {
-  auto cache = models(platform);
-  return json(Json::object({{"freed", cache.trim(models_in_use(platform, cache), 0)}}));
+  return json(Json::object({{"freed", platform.endpoints.models().trim(0)}}));
 }
 
 }  // namespace textmill::api

@@ -81,6 +81,11 @@ Value remove(Exchange& ex, const Stored& stored) {
   return {};
 }
 
+Value caller_of(const Exchange& ex) {
+  return Value::object(
+      {{"key", ex.caller.key}, {"name", ex.caller.name}, {"role", static_cast<int64_t>(ex.caller.role)}});
+}
+
 records::Tags tags_in(const Value::Array& list) {
   records::Tags tags;
   for (const Value& tag : list) {

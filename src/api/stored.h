@@ -46,6 +46,8 @@ Value remove(Exchange& ex) {
 Value document(const Platform& platform, const Stored& stored, const records::Resource& resource);
 
 /// [{Key, Value}] and back. Throws invalid for a key twice, or AWS's own ("aws:...").
+/// The member _Caller of what runs for somebody.
+Value caller_of(const Exchange& ex);
 records::Tags tags_in(const Value::Array& list);
 Value tag_list(const records::Tags& tags);
 

@@ -102,9 +102,7 @@ void check_job(Exchange& ex, store::Connection&, Value& body) {
     fleet::parse_s3_uri(text_in(*checkpoints, "S3Uri"));
     fleet::in_root(text_in(*checkpoints, "LocalPath", "/opt/ml/checkpoints"));
   }
-  body.set("_Caller", Value::object({{"key", ex.caller.key},
-                                     {"name", ex.caller.name},
-                                     {"role", static_cast<int64_t>(ex.caller.role)}}));
+  body.set("_Caller", caller_of(ex));
   records::TrainingJobs::begin(body, base::wall_now());
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstddef>
 #include <deque>
@@ -16,6 +17,25 @@ namespace textmill::base {
 /// A thread under a name that ps, gdb and /proc show (the first 15 bytes). The body sees the jthread's stop
 /// token.
 std::jthread start_thread(const std::string& name, std::function<void(std::stop_token)> body);
+
+/// Work on a thread of its own, which calls `then` once its result is there. Destroying waits for it.
+template <class T>
+class Work {
+ public:
+  Work(std::function<T()> work, std::function<void()> then)
+      : thread_([this, work = std::move(work), then = std::move(then)] {
+          result_ = work();
+          done_.store(true, std::memory_order_release);
+          then();
+        }) {}
+  /// Null: not yet.
+  const T* result() const { return done_.load(std::memory_order_acquire) ? &result_ : nullptr; }
+
+ private:
+  T result_{};
+  std::atomic<bool> done_ = false;
+  std::jthread thread_;  // last: it uses the others
+};
 
 /// First in, first out, never more than `capacity` items. After close() nothing goes in, and what is in comes
 /// out.

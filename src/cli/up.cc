@@ -1,7 +1,9 @@
 #include <fmt/format.h>
+
 #include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <cstring>
 
 #include <algorithm>
 #include <charconv>
@@ -43,6 +45,13 @@ Address parse_address(const std::string& text) {
     throw Error(Kind::invalid,
                 fmt::format("--listen: '{}' is no ADDRESS:PORT, such as 127.0.0.1:8333", text));
   return address;
+}
+
+/// What runs here finds a server that listens everywhere at the loopback.
+std::string reached_at(std::string url) {
+  for (auto [everywhere, here] : {std::pair{"//0.0.0.0:", "//127.0.0.1:"}, {"//[::]:", "//[::1]:"}})
+    if (size_t at = url.find(everywhere); at != url.npos) url.replace(at, std::strlen(everywhere), here);
+  return url;
 }
 
 bool is_loopback(const std::string& host) { return host.starts_with("127.") || host == "::1"; }
@@ -130,7 +139,7 @@ int up(const Values& values) {
                   .account = account.id,
                   .certificate = tls ? std::filesystem::absolute(tls->certificate).string() : ""};
   write_server_file(folder, file);
-  api.start({.url = file.url,
+  api.start({.server = {.url = reached_at(file.url), .certificate = file.certificate},
              .cpus = static_cast<double>(values.integer("job-cpus", 1, 4096).value_or(0)),
              .grace = std::chrono::seconds(values.integer("stop-grace", 0, 3600).value_or(120))});
   announce(file, folder);

@@ -42,6 +42,14 @@ bool is_alive(const AttemptFolder& folder) {
   return lock.l_type != F_UNLCK;
 }
 
+void await_end(const AttemptFolder& folder) {
+  base::Descriptor file = base::open_file(folder.lock(), O_RDONLY);
+  struct flock lock = whole_file();
+  lock.l_type = F_RDLCK;
+  while (::fcntl(file.get(), F_OFD_SETLKW, &lock) != 0)
+    if (errno != EINTR) throw base::system_error(folder.lock().string(), errno);
+}
+
 bool was_begun(const AttemptFolder& folder) { return std::filesystem::exists(folder.journal()); }
 
 void start_runner(const AttemptFolder& folder) {

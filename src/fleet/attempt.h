@@ -12,6 +12,8 @@ namespace textmill::fleet {
 base::Descriptor lock_attempt(const AttemptFolder& folder);
 /// Whether something of the attempt still runs.
 bool is_alive(const AttemptFolder& folder);
+/// Waits until nothing of it runs any more.
+void await_end(const AttemptFolder& folder);
 /// Whether a runner ever began it.
 bool was_begun(const AttemptFolder& folder);
 

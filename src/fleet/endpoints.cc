@@ -15,6 +15,7 @@
 #include "base/threads.h"
 #include "fleet/attempt.h"
 #include "http/client.h"
+#include "records/attempts.h"
 
 namespace textmill::fleet {
 
@@ -49,15 +50,26 @@ plan::Endpoint::Status status_of(const Resource& endpoint) {
   return endpoint.status == "Deleting" ? Status::deleting : Status::failed;
 }
 
+bool ping(uint16_t port) {
+  http::Client client({.connect_timeout = kPingWithin, .timeout = kPingWithin, .max_redirects = 0});
+  try {
+    return client.send({.url = fmt::format("http://127.0.0.1:{}/ping", port)}).status == 200;
+  } catch (const base::Error&) {
+    return false;  // not there yet
+  }
+}
+
 }  // namespace
 
-Endpoints::Endpoints(store::Store& store, const records::Resources& resources, Router& router, News& news)
+Endpoints::Endpoints(store::Store& store, const records::Resources& resources, Router& router,
+                     Requirements& requirements, News& news)
     : store_(store),
       resources_(resources),
       router_(router),
+      requirements_(requirements),
       told_(news),
       program_(std::filesystem::read_symlink("/proc/self/exe")),
-      models_(store, store.folder() / "cache/models", kMostModels),
+      models_(store, kMostModels),
       news_(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK)),
       awake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   if (!news_ || !awake_) throw base::system_error("inotify, eventfd", errno);
@@ -66,11 +78,12 @@ Endpoints::Endpoints(store::Store& store, const records::Resources& resources, R
 
 Endpoints::~Endpoints() {
   thread_.request_stop();
+  stop_.request_stop();
   wake();
 }
 
-void Endpoints::start(std::string url) {
-  url_ = std::move(url);
+void Endpoints::start(Access server) {
+  server_ = std::move(server);
   thread_ = base::start_thread("endpoints", [this](std::stop_token stop) { run(stop); });
 }
 
@@ -140,7 +153,7 @@ bool Endpoints::tend(Resource& endpoint, std::vector<Resource*>& replicas) {
   bool acted = false;
   for (const auto& action : actions) {
     if (action.what == plan::EndpointAction::What::start &&
-        std::ranges::count_if(known_, [](const auto& one) { return one.second.preparing.valid(); }) >=
+        std::ranges::count_if(known_, [](const auto& one) { return one.second.preparing != nullptr; }) >=
             static_cast<ptrdiff_t>(kAtOnce))
       continue;
     act(endpoint, action);
@@ -176,12 +189,14 @@ plan::Instance Endpoints::look(Resource& replica) {
                                : replica.status == "Stopping" ? Status::stopping
                                                               : Status::starting,
                      .age = std::chrono::duration<double>(base::wall_now() - replica.created).count()};
-  if (known.preparing.valid()) {
-    if (known.preparing.wait_for(std::chrono::seconds(0)) != std::future_status::ready) {
+  if (known.preparing) {
+    const std::string* trouble = known.preparing->result();
+    if (!trouble) {
       out.preparing = true;  // its thread wakes this one when it has done
       return out;
     }
-    known.trouble = known.preparing.get();
+    known.trouble = *trouble;
+    known.preparing.reset();
   }
   out.trouble = known.trouble;
   out.alive = is_alive(place);
@@ -192,7 +207,7 @@ plan::Instance Endpoints::look(Resource& replica) {
   if (out.begun) take_journal(replica, known);
   for (const auto& line : known.last_lines) out.last_words += (out.last_words.empty() ? "" : " | ") + line;
   if (out.status == Status::starting && out.alive) {
-    out.healthy = ping(static_cast<uint16_t>(integer(replica.body, "Port", 0)));
+    out.healthy = answers(known, static_cast<uint16_t>(integer(replica.body, "Port", 0)));
     due_ = std::min(due_, std::clamp(static_cast<int>(out.age * 100), 5, 250));
   }
   if (out.status == Status::stopping && out.alive) {
@@ -280,6 +295,7 @@ void Endpoints::forget(const std::string& id, const std::string& endpoint, bool 
   store_.database().write([&](store::Connection& c) {
     if (auto row = resources_.find(c, records::kReplica, id)) {
       variant = text(row->body, "Variant");
+      records::forget_attempts(c, row->id);
       resources_.remove(c, records::kReplica, id);
     }
   });
@@ -290,13 +306,13 @@ void Endpoints::forget(const std::string& id, const std::string& endpoint, bool 
   setback.until = base::steady_now() + std::min<std::chrono::milliseconds>(pause, kMostPause);
 }
 
-bool Endpoints::ping(uint16_t port) const {
-  http::Client client({.connect_timeout = kPingWithin, .timeout = kPingWithin, .max_redirects = 0});
-  try {
-    return client.send({.url = fmt::format("http://127.0.0.1:{}/ping", port)}).status == 200;
-  } catch (const base::Error&) {
-    return false;  // not there yet
-  }
+/// Whether /ping has answered well. Asked by a thread of its own, which wakes this one: a program may take its time, and
+/// the others do not wait for it.
+bool Endpoints::answers(Known& known, uint16_t port) {
+  if (known.pinging && !known.pinging->result()) return false;
+  if (known.pinging && *known.pinging->result()) return true;
+  known.pinging = std::make_unique<base::Work<bool>>([port] { return ping(port); }, [this] { wake(); });
+  return false;
 }
 
 }  // namespace textmill::fleet

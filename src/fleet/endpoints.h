@@ -1,15 +1,18 @@
 #pragma once
 
 #include <deque>
-#include <future>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <thread>
 
+#include "base/threads.h"
 #include "base/time.h"
+#include "fleet/access.h"
 #include "fleet/model_cache.h"
 #include "fleet/news.h"
+#include "fleet/requirements.h"
 #include "fleet/router.h"
 #include "fleet/task.h"
 #include "plan/endpoint.h"
@@ -26,12 +29,14 @@ namespace textmill::fleet {
 class Endpoints {
  public:
   /// Publishes what is ready, and does nothing else yet.
-  Endpoints(store::Store& store, const records::Resources& resources, Router& router, News& news);
+  Endpoints(store::Store& store, const records::Resources& resources, Router& router,
+            Requirements& requirements, News& news);
   Endpoints(const Endpoints&) = delete;
   ~Endpoints();
 
-  /// From here on instances are started, watched, ended. `url`: where they find the server.
-  void start(std::string url);
+  /// From here on instances are started, watched, ended.
+  void start(Access server);
+  ModelCache& models() { return models_; }
   /// Something was written: look now.
   void wake();
 
@@ -39,7 +44,8 @@ class Endpoints {
   /// What is known of an instance beside its row.
   struct Known {
     std::shared_ptr<Replica> replica;
-    std::future<std::string> preparing;  // why it could not be started; empty: it runs
+    std::unique_ptr<base::Work<std::string>> preparing;  // why it could not be started; empty: it runs
+    std::unique_ptr<base::Work<bool>> pinging;           // whether /ping gave a good answer
     std::string trouble;
     std::deque<std::string> last_lines;
     bool watched = false, asked_to_stop = false;
@@ -67,22 +73,24 @@ class Endpoints {
   void act(records::Resource& endpoint, const plan::EndpointAction& action);
   void start_instance(const records::Resource& endpoint, const std::string& variant);
   std::string prepare(const std::string& id, const records::Resource& endpoint, const std::string& variant,
-                      uint16_t port);
+                      uint16_t port, const std::string& token);
   void forget(const std::string& id, const std::string& endpoint, bool failed);
   void set_status(const records::Kind& kind, const std::string& name, std::string_view status);
   void fail(const records::Resource& endpoint, const std::string& reason);
 
   void take_journal(records::Resource& replica, Known& known);
-  bool ping(uint16_t port) const;
+  bool answers(Known& known, uint16_t port);
   AttemptFolder folder(const std::string& id) const { return {store_.folder() / "attempts" / id}; }
 
   store::Store& store_;
   const records::Resources& resources_;
   Router& router_;
+  Requirements& requirements_;
   News& told_;  // what was done
   const base::Path program_;
   ModelCache models_;
-  std::string url_;
+  Access server_;
+  std::stop_source stop_;                    // of its threads
   base::Descriptor news_, awake_;            // inotify of journals; eventfd
   std::map<std::string, Known> known_;       // its threads wake this one
   std::map<std::string, Setback> setbacks_;  // by endpoint/variant

@@ -5,13 +5,17 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "fleet/python.h"
 
 namespace textmill::fleet {
 
 namespace {
 
 constexpr std::string_view kProcess = "process://";
-constexpr std::string_view kScriptHelp = "serves code/inference.py of the model, or else the model itself";
+constexpr std::string_view kTrains = "runs the script of sourcedir.tar.gz",
+                           kServes = "serves code/inference.py of the model, or else the model itself",
+                           kBoth =
+                               "runs the script of sourcedir.tar.gz; serves code/inference.py of the model";
 
 std::span<const MetricDefinition> classification_metrics() {
   static const std::vector<MetricDefinition> kMetrics{
@@ -20,6 +24,19 @@ std::span<const MetricDefinition> classification_metrics() {
       {"validation:f1", R"(validation_macro_f1=([0-9.eE+-]+))"},
   };
   return kMetrics;
+}
+
+constexpr Image framework(std::string_view name, bool trains, bool serves, std::string_view environment,
+                          std::string_view packages) {
+  return {.name = name,
+          .kind = ImageKind::script,
+          .train = trains ? "train" : "",
+          .serve = serves ? "serve" : "",
+          .environment = environment,
+          .packages = packages,
+          .help = trains && serves ? kBoth
+                  : trains         ? kTrains
+                                   : kServes};
 }
 
 base::Path this_program() { return std::filesystem::read_symlink("/proc/self/exe"); }
@@ -38,36 +55,15 @@ std::span<const Image> images() {
        .train = "train",
        .serve = "serve",
        .help = "process:///path/program: any executable of this machine"},
-      {.name = "huggingface-pytorch-inference",
-       .kind = ImageKind::script,
-       .serve = "serve",
-       .environment = "huggingface-pytorch",
-       .packages = "torch transformers",
-       .help = kScriptHelp},
-      {.name = "pytorch-inference",
-       .kind = ImageKind::script,
-       .serve = "serve",
-       .environment = "pytorch",
-       .packages = "torch",
-       .help = kScriptHelp},
-      {.name = "tensorflow-inference",
-       .kind = ImageKind::script,
-       .serve = "serve",
-       .environment = "tensorflow",
-       .packages = "tensorflow",
-       .help = kScriptHelp},
-      {.name = "mxnet-inference",
-       .kind = ImageKind::script,
-       .serve = "serve",
-       .environment = "mxnet",
-       .packages = "mxnet",
-       .help = kScriptHelp},
-      {.name = "sagemaker-scikit-learn",
-       .kind = ImageKind::script,
-       .serve = "serve",
-       .environment = "scikit-learn",
-       .packages = "scikit-learn",
-       .help = kScriptHelp},
+      framework("huggingface-pytorch-training", true, false, "huggingface-pytorch", "torch transformers"),
+      framework("huggingface-pytorch-inference", false, true, "huggingface-pytorch", "torch transformers"),
+      framework("pytorch-training", true, false, "pytorch", "torch"),
+      framework("pytorch-inference", false, true, "pytorch", "torch"),
+      framework("tensorflow-training", true, false, "tensorflow", "tensorflow"),
+      framework("tensorflow-inference", false, true, "tensorflow", "tensorflow"),
+      framework("mxnet-training", true, false, "mxnet", "mxnet"),
+      framework("mxnet-inference", false, true, "mxnet", "mxnet"),
+      framework("sagemaker-scikit-learn", true, true, "scikit-learn", "scikit-learn"),
   };
   return kImages;
 }
@@ -88,26 +84,48 @@ const Image* find_image(std::string_view image) {
   return nullptr;
 }
 
+base::Path program_of_image(std::string_view image) {
+  base::Path program = image.starts_with(kProcess) ? base::Path(image.substr(kProcess.size())) : base::Path();
+  if (!program.is_absolute())
+    throw base::Error(base::Kind::invalid, fmt::format("the image {} is no process:///path/program", image));
+  return program;
+}
+
+base::Path environment_of_image(const Image& row, std::string_view image, const base::Path& data_folder) {
+  base::Path folder = data_folder / "environments" / row.environment;
+  if (!std::filesystem::exists(folder / "bin/python"))
+    throw base::Error(
+        base::Kind::invalid,
+        fmt::format(
+            "The Python environment {0} for the image {1} is not there. To add it: python3 -m venv {2} && "
+            "{2}/bin/pip install {3}",
+            row.environment, image, folder.string(), row.packages));
+  return std::filesystem::canonical(folder);
+}
+
 TrainingProgram training_program(std::string_view image, const std::vector<std::string>& entrypoint,
-                                 const std::vector<std::string>& arguments) {
+                                 const std::vector<std::string>& arguments, const base::Path& data_folder) {
   const Image* row = find_image(image);
-  if (!row || row->train.empty() || row->kind == ImageKind::script)
+  if (!row || row->train.empty())
     throw base::Error(
         base::Kind::invalid,
         fmt::format("the image {} does not train on this server: `textmill images` lists those that do",
                     image));
-  base::Path program =
-      row->kind == ImageKind::process ? base::Path(image.substr(kProcess.size())) : this_program();
-  if (!program.is_absolute())
-    throw base::Error(base::Kind::invalid, fmt::format("the image {} is no process:///path/program", image));
   TrainingProgram out{.command = entrypoint, .metrics = {row->metrics.begin(), row->metrics.end()}};
-  if (entrypoint.empty()) out.command = {program.string()};
-  for (const auto& argument : arguments) out.command.push_back(argument);
-  if (entrypoint.empty() && arguments.empty()) out.command.emplace_back(row->train);
-  // What the command names is there, wherever it lies.
-  out.visible.push_back(program);
-  for (const auto& word : entrypoint) out.visible.emplace_back(word);
-  std::erase_if(out.visible, [](const base::Path& path) {
+  if (row->kind == ImageKind::script) {
+    base::Path python = python_folder(data_folder);
+    out.environment = environment_of_image(*row, image, data_folder);
+    out.needed = {out.environment, python};
+    if (entrypoint.empty()) out.command = {out.environment / "bin/python", "-u", python / "train.py"};
+  } else {
+    base::Path program = row->kind == ImageKind::process ? program_of_image(image) : this_program();
+    out.named.push_back(program);  // it may lie in /tmp
+    if (entrypoint.empty()) out.command = {program};
+    if (entrypoint.empty() && arguments.empty()) out.command.emplace_back(row->train);
+  }
+  out.command.insert(out.command.end(), arguments.begin(), arguments.end());
+  out.named.insert(out.named.end(), entrypoint.begin(), entrypoint.end());
+  std::erase_if(out.named, [](const base::Path& path) {
     std::error_code error;
     return !path.is_absolute() || !std::filesystem::is_regular_file(path, error);
   });

@@ -21,7 +21,7 @@ struct Image {
   std::string_view name;  // "textmill/text-classification", "pytorch-training"
   ImageKind kind = ImageKind::builtin;
   std::string_view train, serve;           // the argument for each role; empty: it does not do that
-  std::string_view environment, packages;  // of Python, if it runs scripts
+  std::string_view environment, packages;  // of Python, if it runs scripts: its name, what it holds
   std::string_view help;
   std::span<const MetricDefinition> metrics = {};  // besides the job's own
 };
@@ -32,16 +32,24 @@ std::span<const Image> images();
 /// pytorch-training.
 const Image* find_image(std::string_view image);
 
+/// "process:///path/program": the path. Throws invalid for another.
+base::Path program_of_image(std::string_view image);
+
+/// The folder of a row's Python environment, links followed, below a data folder. Throws invalid, saying how to add it.
+base::Path environment_of_image(const Image& row, std::string_view image, const base::Path& data_folder);
+
 /// What trains in an image.
 struct TrainingProgram {
   std::vector<std::string> command;
-  std::vector<base::Path> visible;  // that it needs of what is hidden
+  std::vector<base::Path> named,  // by the user
+      needed;                     // by the program, of what is hidden
   std::vector<MetricDefinition> metrics;
+  base::Path environment;  // of Python; empty: none
 };
 
 /// `entrypoint` and `arguments` replace the image's own. Throws invalid, in words for a FailureReason, for an image that
 /// this machine cannot run.
 TrainingProgram training_program(std::string_view image, const std::vector<std::string>& entrypoint,
-                                 const std::vector<std::string>& arguments);
+                                 const std::vector<std::string>& arguments, const base::Path& data_folder);
 
 }  // namespace textmill::fleet

@@ -97,7 +97,9 @@ class Ingestion {
   S3Uri target(const Event& event, const Json& body) {
     std::string of = event.text("of"), name = event.text("name"), path;
     if (of == "checkpoint") {
-      path = text(*body.find("CheckpointConfig"), "S3Uri");
+      const Json* config = body.find("CheckpointConfig");
+      if (!config) throw base::Error(base::Kind::internal, "a checkpoint of a job that keeps none");
+      path = text(*config, "S3Uri");
       while (path.ends_with('/')) path.pop_back();
       return parse_s3_uri(fmt::format("{}/{}", path, name));
     }
@@ -168,8 +170,7 @@ class Ingestion {
       for (const Json& metric : *list->array()) last[text(metric, "MetricName")] = metric;
     for (const Event* event : taken_.metrics) {
       std::string name = event->text("name");
-      const Json& number = *event->body.find("value");
-      double value = number.real() ? *number.real() : static_cast<double>(*number.integer());
+      double value = event->number_at("value");
       int64_t series = store::enter_series(c, {.space = std::string(kMetricSpace),
                                                .name = name,
                                                .unit = "None",

@@ -128,7 +128,7 @@ std::vector<Placed> objects_under(store::Connection& connection, const S3Uri& pr
   return out;
 }
 
-void place(store::Connection& connection, const store::Blobs& blobs, const std::vector<Placed>& objects,
+void place(store::Connection& connection, const store::Blobs& blobs, std::span<const Placed> objects,
            const Path& folder) {
   std::filesystem::create_directories(folder);
   for (const auto& [blob, path] : objects) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <span>
 #include <string>
 #include <vector>
 
@@ -31,7 +32,7 @@ std::vector<Placed> objects_under(store::Connection& connection, const S3Uri& pr
 
 /// Puts objects into a folder: links to what the store holds, so nothing is copied and nothing is lost when an object is
 /// deleted; for the eyes of a sandbox only, as they are the store's own bytes.
-void place(store::Connection& connection, const store::Blobs& blobs, const std::vector<Placed>& objects,
+void place(store::Connection& connection, const store::Blobs& blobs, std::span<const Placed> objects,
            const base::Path& folder);
 
 }  // namespace textmill::fleet

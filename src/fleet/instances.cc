@@ -12,9 +12,10 @@
 #include "contract/serving.h"
 #include "fleet/attempt.h"
 #include "fleet/endpoints.h"
+#include "fleet/job_task.h"
 #include "fleet/journal.h"
-#include "fleet/python.h"
 #include "fleet/serving.h"
+#include "records/attempts.h"
 #include "store/logs.h"
 
 // How an instance of an endpoint is laid out and started, and what it says.
@@ -30,6 +31,7 @@ namespace {
 // Below the ports that the kernel gives to outgoing connections.
 constexpr int kFirstPort = 20'000, kPorts = 12'000;
 constexpr size_t kLastLines = 8;
+constexpr auto kForEver = std::chrono::years(10);
 
 /// "i-0123456789abcdef0"
 std::string new_id() {
@@ -94,25 +96,24 @@ void Endpoints::start_instance(const Resource& endpoint, const std::string& vari
   std::set<int64_t> taken;
   for (const Resource& one : read_world().replicas) taken.insert(integer(one.body, "Port"));
   uint16_t port = free_port(taken);
+  std::string token;
   store_.database().write([&](store::Connection& c) {
-    resources_.create(c, records::kReplica,
-                      {.name = id,
-                       .body = Json::object({{"Endpoint", endpoint.name},
-                                             {"Variant", variant},
-                                             {"Port", port},
-                                             {"Offset", 0},
-                                             {"Next", 0}})});
+    auto row = resources_.create(c, records::kReplica,
+                                 {.name = id,
+                                  .body = Json::object({{"Endpoint", endpoint.name},
+                                                        {"Variant", variant},
+                                                        {"Port", port},
+                                                        {"Offset", 0},
+                                                        {"Next", 0}})});
+    token = records::open_attempt(c, row.id).token;  // its credentials end with it
     stream_of(c, group_of(c, resources_, endpoint.name), variant + "/" + id);
   });
-  known_[id].preparing = std::async(std::launch::async, [=, this] {
-    std::string trouble = prepare(id, endpoint, variant, port);
-    wake();
-    return trouble;
-  });
+  known_[id].preparing = std::make_unique<base::Work<std::string>>(
+      [=, this] { return prepare(id, endpoint, variant, port, token); }, [this] { wake(); });
 }
 
 std::string Endpoints::prepare(const std::string& id, const Resource& endpoint, const std::string& variant,
-                               uint16_t port) {
+                               uint16_t port, const std::string& token) {
   try {
     const Json& container = container_of(endpoint, variant);
     AttemptFolder place = folder(id);
@@ -126,24 +127,33 @@ std::string Endpoints::prepare(const std::string& id, const Resource& endpoint, 
               .hosts = {id},
               .training = false,
               .grace = std::chrono::seconds(contract::kServingGraceSeconds),
-              .hidden = {store_.folder()},
+              .hidden = hidden_paths(store_.folder()),
+              .visible = system_paths(),
               .pack = Task::Pack::nothing};
-    task.environment = {{"SAGEMAKER_BIND_TO_PORT", std::to_string(port)},
-                        {"SAGEMAKER_SAFE_PORT_RANGE", fmt::format("{}-{}", port, port)},
-                        {"SAGEMAKER_REGION", resources_.account().region},
-                        {"AWS_REGION", resources_.account().region},
-                        {"AWS_DEFAULT_REGION", resources_.account().region},
-                        {"AWS_ENDPOINT_URL", url_}};
-    if (const Json* environment = container.find("Environment"))
+    const Json* caller = endpoint.body.find("_Caller");
+    task.environment = server_.environment(resources_.account(), caller ? *caller : Json(), token, kForEver);
+    task.environment["SAGEMAKER_BIND_TO_PORT"] = std::to_string(port);
+    task.environment["SAGEMAKER_SAFE_PORT_RANGE"] = fmt::format("{}-{}", port, port);
+    task.environment["SAGEMAKER_REGION"] = resources_.account().region;
+    std::string script;
+    if (const Json* environment = container.find("Environment")) {
       for (const auto& [name, value] : *environment->object()) task.environment[name] = *value.string();
+      script = text(*environment, "SAGEMAKER_PROGRAM");
+    }
     auto program = serving_program({.image = text(container, "Image"),
                                     .model = model,
-                                    .script = task.environment["SAGEMAKER_PROGRAM"],
+                                    .script = script,
                                     .program = program_,
-                                    .python = python_folder(store_.folder()),
-                                    .environments = store_.folder() / "environments"});
+                                    .data_folder = store_.folder()});
     task.command = program.command;
-    task.visible = program.visible;
+    task.visible.insert(task.visible.end(), program.visible.begin(), program.visible.end());
+    if (!server_.certificate.empty()) task.visible.push_back(server_.certificate);
+    if (Path wanted = model / "code/requirements.txt";
+        !program.environment.empty() &&
+        std::filesystem::is_regular_file(std::filesystem::symlink_status(wanted)))
+      add_requirements(task, requirements_.install(program.environment, base::read_file(wanted, 1 << 20),
+                                                   stop_.get_token()));
+    models_.trim();
     write_task(place.task(), task);
     start_runner(place);
     return {};

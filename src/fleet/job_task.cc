@@ -101,13 +101,19 @@ std::map<std::string, std::string> environment_of(const records::Resource& job,
                                                   std::chrono::seconds most) {
   auto out = contract::training_environment(contract::Layout(contract::Layout::kDefaultRoot), job.name, arn,
                                             account.region);
-  out["AWS_DEFAULT_REGION"] = account.region;
-  out["AWS_ENDPOINT_URL"] = out["S3_ENDPOINT_URL"] = options.url;
-  if (options.credentials)
-    for (auto& [name, value] : options.credentials(member(job.body, "_Caller"), attempt.token, most))
-      out[name] = value;
+  for (auto& [name, value] :
+       options.server.environment(account, member(job.body, "_Caller"), attempt.token, most))
+    out[name] = value;
   for (auto& [name, value] : pairs(job.body, "Environment")) out[name] = value;
   return out;
+}
+
+/// Its programs come first, as in an image; what a job installs by itself goes beside it, which is read-only.
+void use_python(Task& task, const Path& environment) {
+  task.environment.emplace("PATH",
+                           (environment / "bin").string() + ":/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin");
+  task.environment.emplace("PIP_TARGET", "/tmp/packages");
+  task.environment.emplace("PYTHONPATH", "/tmp/packages");
 }
 
 }  // namespace
@@ -119,13 +125,14 @@ double cpus_of(const Json& body, double machine) {
   return each * static_cast<double>(std::max<int64_t>(1, integer(resources, "InstanceCount", 1)));
 }
 
-Task job_task(const records::Resource& job, const records::Attempt& attempt, const std::string& arn,
-              const records::Account& account, const JobOptions& options, const MachineSize& machine) {
+JobTask job_task(const records::Resource& job, const records::Attempt& attempt, const std::string& arn,
+                 const records::Account& account, const JobOptions& options, const MachineSize& machine,
+                 const Path& data_folder) {
   const Json& body = job.body;
   const Json& algorithm = member(body, "AlgorithmSpecification");
   const Json& resources = member(body, "ResourceConfig");
   auto program = training_program(text(algorithm, "TrainingImage"), texts(algorithm, "ContainerEntrypoint"),
-                                  texts(algorithm, "ContainerArguments"));
+                                  texts(algorithm, "ContainerArguments"), data_folder);
   auto most = std::chrono::seconds(integer(body, "_Most", 86400));
   Task task{.name = job.name,
             .command = program.command,
@@ -135,8 +142,15 @@ Task job_task(const records::Resource& job, const records::Attempt& attempt, con
             .grace = options.grace,
             .most = most,
             .metrics = program.metrics,
-            .visible = program.visible,
+            .hidden = hidden_paths(data_folder),
+            .visible = program.named,
             .own_network = boolean(body, "EnableNetworkIsolation")};
+  std::erase_if(task.visible,
+                [&](const Path& path) { return is_within(task.hidden, path); });  // nobody's key by its name
+  task.visible.insert(task.visible.end(), program.needed.begin(), program.needed.end());
+  for (const Path& path : system_paths()) task.visible.push_back(path);
+  if (!options.server.certificate.empty()) task.visible.push_back(options.server.certificate);
+  if (!program.environment.empty()) use_python(task, program.environment);
   for (const Json& metric : list(algorithm, "MetricDefinitions"))
     task.metrics.push_back({text(metric, "Name"), text(metric, "Regex")});
   for (int64_t i = 1; i <= integer(resources, "InstanceCount", 1); ++i)
@@ -147,7 +161,21 @@ Task job_task(const records::Resource& job, const records::Attempt& attempt, con
   if (body.find("CheckpointConfig"))
     task.checkpoints = text(member(body, "CheckpointConfig"), "LocalPath", "/opt/ml/checkpoints");
   if (text(member(body, "OutputDataConfig"), "CompressionType") == "NONE") task.pack = Task::Pack::files;
-  return task;
+  return {std::move(task), program.environment};
+}
+
+std::string source_of(const Json& body) {
+  std::string source = text(member(body, "HyperParameters"), "sagemaker_submit_directory");
+  if (source.empty()) source = text(member(body, "Environment"), "SAGEMAKER_SUBMIT_DIRECTORY");
+  if (source.starts_with('"') && source.ends_with('"') && source.size() > 1)  // the SDK writes it as JSON
+    source = source.substr(1, source.size() - 2);
+  return source.starts_with("s3://") ? source : "";
+}
+
+void add_requirements(Task& task, const Path& folder) {
+  if (folder.empty()) return;
+  task.visible.push_back(folder);
+  task.environment["TEXTMILL_REQUIREMENTS"] = folder;
 }
 
 std::vector<Path> hidden_paths(const Path& data_folder) {

@@ -11,9 +11,21 @@ struct MachineSize {
   int64_t memory = 0;  // bytes
 };
 
-/// What the runner of an attempt is to do. Throws invalid, in words for a FailureReason.
-Task job_task(const records::Resource& job, const records::Attempt& attempt, const std::string& arn,
-              const records::Account& account, const JobOptions& options, const MachineSize& machine);
+/// What the runner of an attempt is to do.
+struct JobTask {
+  Task task;
+  base::Path python;  // the environment of a script; empty: none
+};
+
+/// Throws invalid, in words for a FailureReason.
+JobTask job_task(const records::Resource& job, const records::Attempt& attempt, const std::string& arn,
+                 const records::Account& account, const JobOptions& options, const MachineSize& machine,
+                 const base::Path& data_folder);
+
+/// Where the code of a job in script mode is packed, "s3://..."; empty: it has none there.
+std::string source_of(const format::Json& body);
+/// What a script in Python finds beside it; an empty folder: nothing.
+void add_requirements(Task& task, const base::Path& folder);
 
 /// What no program is to see: the data folder, keys of the user, sockets of the system. `visible` beside it.
 std::vector<base::Path> hidden_paths(const base::Path& data_folder);

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <span>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -29,7 +30,8 @@ namespace {
 
 /// A lock that became free may be seen as held for some microseconds after the kernel said so.
 constexpr double kLockDelay = 0.005;
-constexpr int kTroubles = 5;  // in a row
+constexpr int kTroubles = 5;           // in a row
+constexpr size_t kPlacedAtOnce = 500;  // objects
 
 double seconds(base::WallTime time) { return std::chrono::duration<double>(time.time_since_epoch()).count(); }
 
@@ -58,9 +60,10 @@ plan::AttemptEnd end_of(const std::string& event) {
 
 }  // namespace
 
-Jobs::Jobs(store::Store& store, const records::Resources& resources, News& news)
+Jobs::Jobs(store::Store& store, const records::Resources& resources, Requirements& requirements, News& news)
     : store_(store),
       resources_(resources),
+      requirements_(requirements),
       told_(news),
       jobs_(resources),
       news_(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK)),
@@ -72,6 +75,8 @@ Jobs::~Jobs() {
   if (!thread_.joinable()) return;
   thread_.request_stop();
   wake();
+  thread_.join();
+  for (auto& [token, preparing] : preparing_) preparing.stop.request_stop();
 }
 
 void Jobs::start(JobOptions options) {
@@ -181,6 +186,7 @@ plan::Job Jobs::look(const records::Resource& job, std::optional<records::Attemp
     seen.attempt = plan::AttemptState::committed;
     return seen;
   }
+  no_longer_prepared(attempt->token);
   watch(*attempt);
   // Before the journal is read: what a runner wrote before it let go of the lock is there then.
   bool alive = is_alive(where);
@@ -240,18 +246,42 @@ void Jobs::begin_attempt(records::Resource& job, const plan::Start& start) {
 }
 
 void Jobs::spawn(const records::Resource& job, const records::Attempt& attempt) {
-  try {
-    prepare(job, attempt);
-    watch(attempt);
-    start_runner(folder(attempt.token));
-  } catch (const std::exception& error) {
-    const auto* ours = dynamic_cast<const base::Error*>(&error);
-    bool user = ours && ours->kind() == base::Kind::invalid;
-    base::log(base::Level::warning, "job_not_started", {{"job", job.name}, {"error", error.what()}});
-    finish(job.name, {"Failed", "Failed",
-                      fmt::format("{}{}", user ? "ClientError: " : "InternalServerError: ", error.what())});
-    forget(attempt.token);
+  auto [found, fresh] = preparing_.try_emplace(attempt.token);
+  Preparing& preparing = found->second;
+  if (fresh) {
+    preparing.trouble = std::make_unique<base::Work<std::string>>(
+        [=, this, stop = preparing.stop.get_token()] { return laid_out(job, attempt, stop); },
+        [this] { wake(); });
+    return;
   }
+  if (!preparing.trouble->result()) return;
+  std::string trouble = *preparing.trouble->result();
+  preparing_.erase(found);
+  if (trouble.empty()) return;  // its folder is looked at next
+  base::log(base::Level::warning, "job_not_started", {{"job", job.name}, {"error", trouble}});
+  finish(job.name, {"Failed", "Failed", trouble});
+  forget(attempt.token);
+}
+
+/// Why an attempt could not be started; empty: it runs.
+std::string Jobs::laid_out(const records::Resource& job, const records::Attempt& attempt,
+                           const std::stop_token& stop) {
+  try {
+    prepare(job, attempt, stop);
+    if (!stop.stop_requested()) start_runner(folder(attempt.token));
+    return "";
+  } catch (const base::Error& error) {
+    bool user = error.kind() == base::Kind::invalid;
+    return fmt::format("{}{}", user ? "ClientError: " : "InternalServerError: ", error.what());
+  } catch (const std::exception& error) { return fmt::format("InternalServerError: {}", error.what()); }
+}
+
+/// Waits for the thread that lays the attempt out.
+void Jobs::no_longer_prepared(const std::string& token) {
+  auto found = preparing_.find(token);
+  if (found == preparing_.end()) return;
+  found->second.stop.request_stop();
+  preparing_.erase(found);
 }
 
 /// A job that cannot be looked after, such as one whose journal is broken, ends: its program first. What may pass, as a
@@ -270,16 +300,17 @@ void Jobs::give_up(const records::Resource& job, const std::exception& error) {
 }
 
 /// The attempt's folder, made anew: nobody ran in it yet.
-void Jobs::prepare(const records::Resource& job, const records::Attempt& attempt) {
+void Jobs::prepare(const records::Resource& job, const records::Attempt& attempt,
+                   const std::stop_token& stop) {
   AttemptFolder where = folder(attempt.token);
   remove_attempt(where);
   std::filesystem::create_directories(where.path);
-  Task task = job_task(job, attempt, resources_.arn(kTrainingJob, job.name), resources_.account(), options_,
-                       {machine_.cpus, memory_});
-  task.hidden = hidden_paths(store_.folder());
-  std::erase_if(task.visible,
-                [&](const Path& path) { return is_within(task.hidden, path); });  // nobody's key by its name
-  for (const Path& path : system_paths()) task.visible.push_back(path);
+  auto [task, python] = job_task(job, attempt, resources_.arn(kTrainingJob, job.name), resources_.account(),
+                                 options_, {machine_.cpus, memory_}, store_.folder());
+  if (std::string source = source_of(job.body); !python.empty() && !source.empty())
+    add_requirements(task, requirements_.install(python, requirements_of(store_, source), stop));
+  auto no_sweeps = store_.blobs().pause_sweeps();
+  std::vector<std::pair<std::vector<Placed>, Path>> folders;
   store_.database().read([&](store::Connection& c) {
     for (const Json& channel : part(job.body, "InputDataConfig").array()
                                    ? *part(job.body, "InputDataConfig").array()
@@ -296,15 +327,24 @@ void Jobs::prepare(const records::Resource& job, const records::Attempt& attempt
         std::vector<Placed> some;
         for (size_t i = 0; i < all.size(); ++i)
           if (!sharded || i % task.hosts.size() == host) some.push_back(all[i]);
-        place(c, store_.blobs(), some, where.input(task.hosts[host], text(channel, "ChannelName")));
+        folders.emplace_back(std::move(some), where.input(task.hosts[host], text(channel, "ChannelName")));
       }
     }
     if (const Json& checkpoints = part(job.body, "CheckpointConfig"); !checkpoints.is_null()) {
       S3Uri from = parse_s3_uri(text(checkpoints, "S3Uri"));
       if (!from.key.empty() && !from.key.ends_with('/')) from.key += '/';
-      place(c, store_.blobs(), objects_under(c, from), where.restored());
+      folders.emplace_back(objects_under(c, from), where.restored());
     }
   });
+  // Not in one transaction: others read meanwhile.
+  for (const auto& [objects, to] : folders) {
+    std::filesystem::create_directories(to);
+    for (size_t at = 0; at < objects.size() && !stop.stop_requested(); at += kPlacedAtOnce)
+      store_.database().read([&](store::Connection& c) {
+        place(c, store_.blobs(), std::span(objects).subspan(at, std::min(kPlacedAtOnce, objects.size() - at)),
+              to);
+      });
+  }
   write_task(where.task(), task);
 }
 
@@ -354,6 +394,7 @@ void Jobs::forget(const std::string& token) {
     ::inotify_rm_watch(news_.get(), found->second);
     watched_.erase(found);
   }
+  no_longer_prepared(token);
   remove_attempt(folder(token));
 }
 

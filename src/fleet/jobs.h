@@ -1,12 +1,16 @@
 #pragma once
 
-#include <functional>
 #include <map>
+#include <memory>
+#include <stop_token>
 #include <string>
 #include <thread>
 
+#include "base/threads.h"
 #include "base/time.h"
+#include "fleet/access.h"
 #include "fleet/news.h"
+#include "fleet/requirements.h"
 #include "fleet/task.h"
 #include "plan/job.h"
 #include "records/training_job.h"
@@ -14,15 +18,11 @@
 
 namespace textmill::fleet {
 
-/// What the environment of a job's program says about the server.
+/// What jobs are given.
 struct JobOptions {
-  std::string url;                  // where it is found
+  Access server;
   double cpus = 0;                  // that jobs share; 0: those of this machine
   std::chrono::seconds grace{120};  // from SIGTERM to SIGKILL
-  /// Credentials that are good as long as the attempt is open. `caller` is the member _Caller of the job's body.
-  std::function<std::map<std::string, std::string>(const format::Json& caller, const std::string& token,
-                                                   std::chrono::seconds lasts)>
-      credentials;
 };
 
 /// The reconciler of training jobs: a thread that looks at rows, locks and journals, asks plan what to do, and does it.
@@ -30,7 +30,7 @@ struct JobOptions {
 /// finds them by their locks.
 class Jobs {
  public:
-  Jobs(store::Store& store, const records::Resources& resources, News& news);
+  Jobs(store::Store& store, const records::Resources& resources, Requirements& requirements, News& news);
   Jobs(const Jobs&) = delete;
   ~Jobs();
 
@@ -39,6 +39,12 @@ class Jobs {
   void wake();
 
  private:
+  /// An attempt that is laid out by a thread of its own, which wakes ours: inputs may be many.
+  struct Preparing {
+    std::stop_source stop;
+    std::unique_ptr<base::Work<std::string>> trouble;  // why it could not be started; empty: it runs
+  };
+
   void run(std::stop_token stop);
   void wait();
   void pass();
@@ -48,26 +54,31 @@ class Jobs {
 
   void begin_attempt(records::Resource& job, const plan::Start& start);
   void spawn(const records::Resource& job, const records::Attempt& attempt);
-  void prepare(const records::Resource& job, const records::Attempt& attempt);
+  void prepare(const records::Resource& job, const records::Attempt& attempt, const std::stop_token& stop);
   void pending(const std::string& name, const std::string& message);
   void retry(const std::string& name, const records::Attempt& attempt, const std::string& message);
   void finish(const std::string& name, const plan::Finish& end);
   void give_up(const records::Resource& job, const std::exception& error);
   void watch(const records::Attempt& attempt);
   void forget(const std::string& token);
+  void no_longer_prepared(const std::string& token);
+  std::string laid_out(const records::Resource& job, const records::Attempt& attempt,
+                       const std::stop_token& stop);
   void sweep();
 
   AttemptFolder folder(const std::string& token) const { return {store_.folder() / "jobs" / token}; }
 
   store::Store& store_;
   const records::Resources& resources_;
+  Requirements& requirements_;
   News& told_;  // what was done
   const records::TrainingJobs jobs_;
   JobOptions options_;
   plan::Machine machine_;
   int64_t memory_ = 0;                  // bytes of this machine
   std::map<std::string, int> watched_;  // tokens and their watches
-  std::map<int64_t, int> troubles_;     // of jobs that could not be looked after
+  std::map<std::string, Preparing> preparing_;
+  std::map<int64_t, int> troubles_;  // of jobs that could not be looked after
   std::optional<double> due_;
   base::Descriptor news_, awake_;  // inotify of attempt folders; eventfd
   std::jthread thread_;

@@ -41,6 +41,10 @@ int64_t Event::integer(std::string_view member) const {
   return value && value->integer() ? *value->integer() : 0;
 }
 
+double Event::number_at(std::string_view member) const {
+  return format::JsonView(body, "journal").at(member).number();
+}
+
 JournalWriter::JournalWriter(const base::Path& file)
     : path_(file), file_(base::open_file(file, O_WRONLY | O_CREAT | O_EXCL | O_APPEND, 0600)) {}
 

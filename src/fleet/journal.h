@@ -27,6 +27,8 @@ struct Event {
 
   std::string text(std::string_view member) const;
   int64_t integer(std::string_view member) const;
+  /// Throws invalid for a member that is no number.
+  double number_at(std::string_view member) const;
 };
 
 /// Appends events; several may go out with one write.

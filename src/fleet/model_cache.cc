@@ -18,6 +18,7 @@ namespace {
 
 constexpr std::string_view kScheme = "s3://";
 constexpr const char* kPartial = ".partial";
+constexpr auto kFresh = std::chrono::minutes(1);
 
 base::Error missing(std::string_view url) {
   return {base::Kind::not_found, fmt::format("Could not find model data at {}.", url)};
@@ -45,9 +46,13 @@ uint64_t bytes_in(const Path& folder) {
 
 }  // namespace
 
-ModelCache::ModelCache(store::Store& store, Path folder, uint64_t most)
-    : store_(store), folder_(std::move(folder)), most_(most) {
+ModelCache::ModelCache(store::Store& store, uint64_t most)
+    : store_(store), folder_(store.folder() / "cache/models"), most_(most) {
+  Path of = store.folder() / "cache/models.boot";
+  std::string now = base::read_file("/proc/sys/kernel/random/boot_id", 64);
+  if (!std::filesystem::exists(of) || base::read_file(of, 64) != now) std::filesystem::remove_all(folder_);
   std::filesystem::create_directories(folder_);
+  base::write_file_durably(of, now);
   for (const auto& entry : std::filesystem::directory_iterator(folder_))
     if (entry.path().extension() == kPartial) std::filesystem::remove_all(entry.path());
 }
@@ -88,11 +93,26 @@ std::vector<ModelCache::Entry> ModelCache::entries() const {
   return out;
 }
 
-uint64_t ModelCache::trim(const std::set<std::string>& in_use, uint64_t most) {
+std::set<std::string> ModelCache::in_use() const {
+  std::set<std::string> out;
+  std::error_code none;
+  for (const auto& attempt : std::filesystem::directory_iterator(store_.folder() / "attempts", none)) {
+    std::error_code gone;
+    auto link =
+        std::filesystem::read_symlink(attempt.path() / attempt.path().filename() / "input/model", gone);
+    if (!gone) out.insert(link.filename());
+  }
+  for (const auto& entry : entries())
+    if (entry.used > std::filesystem::file_time_type::clock::now() - kFresh) out.insert(entry.name);
+  return out;
+}
+
+uint64_t ModelCache::trim(uint64_t most) {
   std::lock_guard lock(mutex_);
+  auto used = in_use();
   uint64_t kept = 0, freed = 0;
   for (const Entry& entry : entries()) {
-    if (in_use.contains(entry.name) || kept + entry.bytes <= most) {
+    if (used.contains(entry.name) || kept + entry.bytes <= most) {
       kept += entry.bytes;
       continue;
     }

@@ -10,10 +10,11 @@
 namespace textmill::fleet {
 
 /// Unpacked model.tar.gz files, each once, by the sum of the archive: FOLDER/SHA256. What was used last stays longest.
+/// They do not outlive the machine's run: nothing waits for the disk.
 class ModelCache {
  public:
   /// `most`: bytes, which what is in use may exceed.
-  ModelCache(store::Store& store, base::Path folder, uint64_t most);
+  ModelCache(store::Store& store, uint64_t most);
 
   /// The name of the folder that holds what is packed in an object ("s3://bucket/key"). Throws not_found naming the
   /// object; invalid, limit for an archive that is none, or tries to leave its folder.
@@ -28,8 +29,10 @@ class ModelCache {
   /// The one that was used last comes first.
   std::vector<Entry> entries() const;
   /// Removes what was not used for longest until the rest is at most `most` bytes. Returns how many bytes that freed.
-  uint64_t trim(const std::set<std::string>& in_use, uint64_t most);
-  uint64_t trim(const std::set<std::string>& in_use) { return trim(in_use, most_); }
+  uint64_t trim(uint64_t most);
+  uint64_t trim() { return trim(most_); }
+  /// Models that an instance of an endpoint has before it, or is about to.
+  std::set<std::string> in_use() const;
 
  private:
   store::Store& store_;

@@ -4,6 +4,7 @@
 #include <re2/re2.h>
 
 #include <charconv>
+#include <cmath>
 
 #include "base/error.h"
 #include "base/utf8.h"
@@ -43,7 +44,8 @@ void Metrics::find(std::string_view line,
     if (begin && begin != end && *begin == '+') ++begin;
     double value = 0;
     auto [at, error] = std::from_chars(begin, end, value);
-    if (begin && error == std::errc() && at == end) found(pattern.name, value);
+    // "nan" and "inf" are words to us: no metric can be averaged with them.
+    if (begin && error == std::errc() && at == end && std::isfinite(value)) found(pattern.name, value);
   }
 }
 

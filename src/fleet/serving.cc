@@ -5,14 +5,13 @@
 #include "base/error.h"
 #include "base/process.h"
 #include "fleet/images.h"
+#include "fleet/python.h"
 
 namespace textmill::fleet {
 
 using base::Path;
 
 namespace {
-
-constexpr std::string_view kProcess = "process://";
 
 base::Error invalid(const std::string& message) { return {base::Kind::invalid, message}; }
 
@@ -25,14 +24,11 @@ bool is_ours(const ServingRequest& request) {
 }
 
 ServingProgram script_program(const ServingRequest& request, const Image& row) {
-  Path environment = request.environments / row.environment;
-  if (!std::filesystem::exists(environment / "bin/python"))
-    throw invalid(fmt::format(
-        "The Python environment {} for the image {} is not there. To add it: python3 -m venv {} && "
-        "{}/bin/pip install {}",
-        row.environment, request.image, environment.string(), environment.string(), row.packages));
-  return {.command = {(environment / "bin/python").string(), "-u", (request.python / "serve.py").string()},
-          .visible = {std::filesystem::canonical(environment), request.python}};
+  Path environment = environment_of_image(row, request.image, request.data_folder);
+  Path python = python_folder(request.data_folder);
+  return {.command = {environment / "bin/python", "-u", python / "serve.py"},
+          .visible = {environment, python},
+          .environment = environment};
 }
 
 ServingProgram framework_program(const ServingRequest& request, const Image& row) {
@@ -48,20 +44,19 @@ ServingProgram framework_program(const ServingRequest& request, const Image& row
 }  // namespace
 
 ServingProgram serving_program(const ServingRequest& request) {
-  const std::string& image = request.image;
-  if (image.starts_with(kProcess)) {
-    std::string program = image.substr(kProcess.size());
-    if (!program.starts_with('/') || !std::filesystem::is_regular_file(program))
-      throw invalid(fmt::format("{}: there is no such program", image));
-    return {.command = {program, "serve"}, .visible = {program}};  // it may lie in /tmp
+  const Image* row = find_image(request.image);
+  if (!row || row->serve.empty())
+    throw invalid(fmt::format("The image {} is none that serves here: `textmill images` lists those that do.",
+                              request.image));
+  switch (row->kind) {
+    case ImageKind::builtin: return {.command = {request.program.string(), std::string(row->serve)}};
+    case ImageKind::script: return framework_program(request, *row);
+    case ImageKind::process: break;
   }
-  const Image* row = find_image(image);
-  if (row && row->kind == ImageKind::builtin && !row->serve.empty())
-    return {.command = {request.program.string(), std::string(row->serve)}};
-  if (!row || row->kind != ImageKind::script)
-    throw invalid(
-        fmt::format("The image {} is none that serves here: `textmill images` lists those that do.", image));
-  return framework_program(request, *row);
+  Path program = program_of_image(request.image);
+  if (!std::filesystem::is_regular_file(program))
+    throw invalid(fmt::format("{}: there is no such program", request.image));
+  return {.command = {program, "serve"}, .visible = {program}};  // it may lie in /tmp
 }
 
 }  // namespace textmill::fleet

@@ -13,13 +13,13 @@ struct ServingRequest {
   base::Path model;    // its unpacked artifact; may be empty
   std::string script;  // SAGEMAKER_PROGRAM; empty: inference.py
   base::Path program;  // this executable
-  base::Path python;   // the folder with our Python files
-  base::Path environments;
+  base::Path data_folder;
 };
 
 struct ServingProgram {
   std::vector<std::string> command;
   std::vector<base::Path> visible;  // that it needs of what is hidden
+  base::Path environment;           // of Python; empty: none
 };
 
 /// Which program serves a model:

@@ -154,6 +154,28 @@ def test_jobs_beyond_capacity_wait(clients, start, server):
     jobs.finish(sagemaker, third)
 
 
+def own_page(server, env, page):
+    """The status of a POST to a page of ours, signed with a job's credentials."""
+    import urllib.error
+    import urllib.request
+    from botocore.auth import SigV4Auth
+    from botocore.awsrequest import AWSRequest
+    from botocore.credentials import Credentials
+    body = b'{"role": "admin", "to": "/tmp/stolen", "name": "x"}'
+    signed = AWSRequest("POST", f"{server.url}/_textmill/{page}", data=body)
+    SigV4Auth(Credentials(env["AWS_ACCESS_KEY_ID"], env["AWS_SECRET_ACCESS_KEY"], env["AWS_SESSION_TOKEN"]), "textmill", "us-east-1").add_auth(signed)
+    try:
+        return urllib.request.urlopen(urllib.request.Request(signed.url, body, dict(signed.headers), method="POST")).status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_metrics_that_are_no_numbers(run):
+    done = run("printf 'loss=nan\\nloss=inf\\nloss=-inf\\nloss=1e999\\nloss=0.25\\n'", algorithm={"MetricDefinitions": [{"Name": "loss", "Regex": r"loss=(\S+)"}]})
+    assert done["TrainingJobStatus"] == "Completed", done
+    assert [(m["MetricName"], m["Value"]) for m in done["FinalMetricDataList"]] == [("loss", 0.25)]
+
+
 def test_credentials_end_with_the_job(clients, server, start):
     sagemaker, s3, _ = clients
     job = start("import os, json, time\nprint(json.dumps({k: v for k, v in os.environ.items() if k.startswith('AWS_')}), flush=True)\n"
@@ -169,6 +191,8 @@ def test_credentials_end_with_the_job(clients, server, start):
     longer = boto3.client("s3", endpoint_url=server.url, aws_access_key_id=assumed["AccessKeyId"], aws_secret_access_key=assumed["SecretAccessKey"],
                           aws_session_token=assumed["SessionToken"], region_name="us-east-1")
     assert longer.list_buckets()["Buckets"]
+    for path in ("keys", "backup", "stop", "clean"):
+        assert own_page(server, env, path) == 403
     sagemaker.stop_training_job(TrainingJobName=job)
     jobs.finish(sagemaker, job)
     for client in (theirs, longer):

@@ -29,9 +29,11 @@ class Unsupported(Exception):
 
 
 def install_requirements():
-    """What code/requirements.txt names, into a folder of this instance alone."""
+    """What code/requirements.txt names, unless that is done already."""
     wanted = os.path.join(CODE, "requirements.txt")
-    if os.path.exists(wanted):
+    if os.environ.get("TEXTMILL_REQUIREMENTS"):
+        sys.path.insert(0, os.environ["TEXTMILL_REQUIREMENTS"])
+    elif os.path.exists(wanted):
         target = tempfile.mkdtemp(prefix="requirements-")
         print(f"installing {wanted}", flush=True)
         subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-cache-dir",

@@ -134,7 +134,9 @@ def variables(hyperparameters, own, arguments, module_dir):
 
 
 def install_requirements(folder):
-    """What requirements.txt names, into a folder of this job alone; returns it."""
+    """What requirements.txt names, unless that is done already; returns the folder."""
+    if os.environ.get("TEXTMILL_REQUIREMENTS"):
+        return os.environ["TEXTMILL_REQUIREMENTS"]  # they are installed already
     wanted = os.path.join(folder, "requirements.txt")
     if not os.path.exists(wanted):
         return None

@@ -1,0 +1,125 @@
+#include "fleet/requirements.h"
+
+#include <fmt/format.h>
+
+#include <filesystem>
+
+#include "base/error.h"
+#include "base/hash.h"
+#include "fleet/attempt.h"
+#include "fleet/inputs.h"
+#include "fleet/job_task.h"
+#include "fleet/journal.h"
+#include "format/archive.h"
+#include "store/objects.h"
+
+namespace textmill::fleet {
+
+using base::Path;
+
+namespace {
+
+constexpr uint64_t kMostText = 1 << 20;
+constexpr format::ArchiveLimits kMostSource{.bytes = uint64_t{1} << 30, .entries = 100'000};
+constexpr size_t kLastLines = 5;
+constexpr auto kMostTime = std::chrono::hours(1);
+constexpr const char *kHost = "pip", *kInput = "requirements";
+constexpr const char* kPip =
+    "base=${SAGEMAKER_BASE_DIR:-/opt/ml}; exec \"$0\" -m pip install -q --disable-pip-version-check "
+    "--no-cache-dir "
+    "--target \"$base/model\" -r \"$base/input/data/requirements/requirements.txt\"";
+
+/// A line that names a file beside it: "-r other.txt", "./package", "package @ file:x".
+bool names_files(std::string_view text) {
+  for (size_t at = 0; at < text.size(); at = text.find('\n', at) + 1) {
+    std::string_view line = text.substr(at, text.find('\n', at) - at);
+    line.remove_prefix(std::min(line.find_first_not_of(" \t"), line.size()));
+    for (std::string_view start :
+         {"-r", "-c", "-e", "--req", "--con", "--edit", "--find-links", "-f", ".", "/"})
+      if (line.starts_with(start)) return true;
+    if (line.find("file:") != line.npos || line.find(".whl") != line.npos) return true;
+    if (text.find('\n', at) == text.npos) break;
+  }
+  return false;
+}
+
+}  // namespace
+
+Requirements::Requirements(store::Store& store)
+    : store_(store), folder_(store.folder() / "cache/requirements") {}
+
+Path Requirements::install(const Path& environment, const std::string& text, const std::stop_token& stop) {
+  if (names_files(text)) return {};
+  std::lock_guard lock(mutex_);
+  Path to = folder_ / base::sha256_hex(environment.string() + '\n' + text).substr(0, 32);
+  if (!std::filesystem::exists(to)) run(environment, text, to, stop);
+  std::filesystem::last_write_time(to, std::filesystem::file_time_type::clock::now());
+  return to;
+}
+
+void Requirements::run(const Path& environment, const std::string& text, const Path& to,
+                       const std::stop_token& stop) {
+  AttemptFolder place{to.string() + ".partial"};
+  if (was_begun(place)) {  // by a server that was killed meanwhile
+    ask_to_stop(place);
+    await_end(place);
+  }
+  remove_attempt(place);
+  std::filesystem::create_directories(place.input(kHost, kInput));
+  base::write_file_durably(place.input(kHost, kInput) / "requirements.txt", text);
+  Task task{.name = "requirements.txt",
+            .command = {"/bin/sh", "-c", kPip, environment / "bin/python"},
+            .hosts = {kHost},
+            .most = kMostTime,
+            .hidden = hidden_paths(store_.folder()),
+            .visible = system_paths(),
+            .pack = Task::Pack::nothing,
+            .notes = {}};
+  task.visible.push_back(environment);
+  write_task(place.task(), task);
+  start_runner(place);
+  {
+    std::stop_callback end(stop, [&] { ask_to_stop(place); });
+    await_end(place);
+  }
+  JournalPlace from;
+  std::vector<std::string> lines;
+  std::string outcome;
+  for (auto events = read_journal(place.journal(), from); !events.empty();
+       events = read_journal(place.journal(), from))
+    for (const Event& event : events) {
+      if (event.what == "log") lines.push_back(event.text("text"));
+      if (event.what == "end") outcome = event.text("outcome");
+    }
+  if (outcome == "completed") std::filesystem::rename(place.root(kHost) / "model", to);
+  remove_attempt(place);
+  if (outcome == "completed") return;
+  std::string words;
+  for (size_t i = lines.size() - std::min(lines.size(), kLastLines); i < lines.size(); ++i)
+    words += (words.empty() ? "" : " | ") + lines[i];
+  throw base::Error(base::Kind::invalid,
+                    fmt::format("The packages of requirements.txt could not be installed: {}", words));
+}
+
+std::string requirements_of(store::Store& store, std::string_view source_url) {
+  S3Uri uri = parse_s3_uri(source_url);
+  base::TemporaryFolder work;
+  Path archive = work.path() / "sourcedir.tar.gz", source = work.path() / "source";
+  auto no_sweeps = store.blobs().pause_sweeps();
+  bool found = store.database().read([&](store::Connection& c) {
+    auto bucket = store::find_bucket(c, uri.bucket);
+    auto object = bucket ? store::find_object(c, bucket->id, uri.key) : std::nullopt;
+    if (!object) return false;
+    place(c, store.blobs(), std::vector<Placed>{{object->blob, archive.filename()}}, work.path());
+    return true;
+  });
+  if (!found) return {};
+  std::filesystem::create_directories(source);
+  format::extract_archive(archive, source, kMostSource);
+  Path text = source / "requirements.txt";
+  return std::filesystem::is_regular_file(std::filesystem::symlink_status(text))
+             ? base::read_file(text, kMostText)
+             : "";
+}
+
+}  // namespace textmill::fleet

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <mutex>
+#include <set>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "base/files.h"
+#include "store/store.h"
+
+namespace textmill::fleet {
+
+/// What requirements.txt files name, installed once for each environment of Python and each text: FOLDER/HASH. The
+/// packages' own code runs behind the walls of an attempt, as a job's does.
+class Requirements {
+ public:
+  explicit Requirements(store::Store& store);
+
+  /// The folder to be put on PYTHONPATH; empty: the text names files of its own source, which only its job can install.
+  /// Throws invalid with pip's last words; cancelled.
+  base::Path install(const base::Path& environment, const std::string& text, const std::stop_token& stop);
+
+ private:
+  void run(const base::Path& environment, const std::string& text, const base::Path& to,
+           const std::stop_token& stop);
+
+  store::Store& store_;
+  const base::Path folder_;
+  std::mutex mutex_;  // one at a time
+};
+
+/// requirements.txt of a packed source folder, "s3://bucket/sourcedir.tar.gz"; empty: none in it, or no such object.
+std::string requirements_of(store::Store& store, std::string_view source_url);
+
+}  // namespace textmill::fleet

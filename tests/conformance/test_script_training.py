@@ -1,0 +1,143 @@
+"""Framework images train: the user's script, packed and described as SageMaker's SDK does it, in the image's Python environment."""
+
+import base64
+import hashlib
+import http.server
+import io
+import json
+import os
+import sys
+import tarfile
+import threading
+import venv
+import zipfile
+
+import pytest
+
+from ..jobs import finish, log_of, request
+
+IMAGE = "763104351884.dkr.ecr.us-east-1.amazonaws.com/pytorch-training:2.1-cpu-py310"
+SCRIPT = """
+import argparse, json, os, sys
+parser = argparse.ArgumentParser()
+parser.add_argument("--epochs", type=int)
+arguments = parser.parse_args()
+for epoch in range(arguments.epochs):
+    print(f"loss={1 / (epoch + 1)}")
+try:
+    import tinypackage
+    word = tinypackage.WORD
+except ImportError:
+    word = None
+with open(os.path.join(os.environ["SM_MODEL_DIR"], "seen.json"), "w") as out:
+    json.dump({"epochs": arguments.epochs, "word": word, "python": sys.prefix, "sm": {k: v for k, v in os.environ.items() if k.startswith("SM_")}}, out)
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def environment(server):
+    folder = server.folder / "environments" / "pytorch"
+    venv.create(folder, with_pip=True, symlinks=True)
+    server.client("s3").create_bucket(Bucket="jobs")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def index():
+    """A package index with one package; what it was asked for."""
+    files = {"tinypackage/__init__.py": b"WORD = 'tiny'\n",
+             "tinypackage-1.0.dist-info/METADATA": b"Metadata-Version: 2.1\nName: tinypackage\nVersion: 1.0\n",
+             "tinypackage-1.0.dist-info/WHEEL": b"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"}
+    record = "".join(f"{name},sha256={base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b'=').decode()},{len(data)}\n" for name, data in files.items())
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as wheel:
+        for name, data in (files | {"tinypackage-1.0.dist-info/RECORD": record.encode()}).items():
+            wheel.writestr(name, data)
+    asked = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            pages = {"/simple/tinypackage/": b'<a href="/tinypackage-1.0-py3-none-any.whl">tinypackage-1.0-py3-none-any.whl</a>',
+                     "/tinypackage-1.0-py3-none-any.whl": buffer.getvalue()}
+            body = pages.get(self.path)
+            self.send_response(200 if body else 404)
+            self.send_header("Content-Type", "text/html" if self.path.endswith("/") else "application/zip")
+            self.send_header("Content-Length", str(len(body or b"")))
+            self.end_headers()
+            self.wfile.write(body or b"")
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as served:
+        threading.Thread(target=served.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{served.server_port}/simple", asked
+        served.shutdown()
+
+
+@pytest.fixture
+def train(server, name):
+    """train({"entry.py": ...}, epochs=2): the job's description at its end."""
+    sagemaker, s3 = server.client("sagemaker"), server.client("s3")
+
+    def run(files, image=IMAGE, **hyperparameters):
+        job = name("script")
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+            for path, text in files.items():
+                info = tarfile.TarInfo(path)
+                info.size = len(text)
+                tar.addfile(info, io.BytesIO(text.encode()))
+        s3.put_object(Bucket="jobs", Key=f"{job}/source/sourcedir.tar.gz", Body=buffer.getvalue())
+        own = {"sagemaker_program": "entry.py", "sagemaker_submit_directory": f"s3://jobs/{job}/source/sourcedir.tar.gz", "sagemaker_job_name": job}
+        sagemaker.create_training_job(**request(job, image, HyperParameters={k: json.dumps(v) for k, v in (own | hyperparameters).items()},
+                                                algorithm={"MetricDefinitions": [{"Name": "loss", "Regex": "loss=([0-9.]+)"}]}))
+        return finish(sagemaker, job)
+
+    return run
+
+
+def model_of(server, job):
+    bucket, _, key = job["ModelArtifacts"]["S3ModelArtifacts"][len("s3://"):].partition("/")
+    body = server.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()
+    with tarfile.open(fileobj=io.BytesIO(body)) as tar:
+        return json.load(tar.extractfile("seen.json"))
+
+
+def test_a_script_trains(server, train, environment):
+    job = train({"entry.py": SCRIPT}, epochs=2)
+    assert job["TrainingJobStatus"] == "Completed", job
+    assert {m["MetricName"]: m["Value"] for m in job["FinalMetricDataList"]} == {"loss": 0.5}
+    seen = model_of(server, job)
+    assert seen["epochs"] == 2 and seen["word"] is None and seen["python"] == os.path.realpath(environment)
+    assert seen["sm"]["SM_HP_EPOCHS"] == "2" and seen["sm"]["SM_USER_ENTRY_POINT"] == "entry.py" and seen["sm"]["SM_MODEL_DIR"] == "/opt/ml/model"
+    assert "Invoking script with the following command:" in "\n".join(log_of(server.client("logs"), job["TrainingJobName"]))
+
+
+def test_requirements_are_installed_once(server, train, index):
+    url, asked = index
+    files = {"entry.py": SCRIPT, "requirements.txt": f"--index-url {url}\ntinypackage==1.0\n"}
+    jobs = [train(files, epochs=1)]
+    assert jobs[0]["TrainingJobStatus"] == "Completed", jobs[0]
+    before = list(asked)
+    assert any(path.endswith(".whl") for path in before)
+    jobs.append(train(files, epochs=1))
+    assert [model_of(server, job)["word"] for job in jobs] == ["tiny", "tiny"] and asked == before
+
+
+def test_requirements_that_are_not_there(train, index):
+    job = train({"entry.py": SCRIPT, "requirements.txt": f"--index-url {index[0]}\nnosuchpackage==1.0\n"}, epochs=1)
+    assert job["TrainingJobStatus"] == "Failed"
+    assert job["FailureReason"].startswith("ClientError: The packages of requirements.txt could not be installed:") and "nosuchpackage" in job["FailureReason"]
+
+
+def test_a_script_that_fails(train):
+    job = train({"entry.py": "raise SystemExit(7)"})
+    assert job["TrainingJobStatus"] == "Failed" and job["FailureReason"].startswith("AlgorithmError: ExecuteUserScriptError: ExitCode 7"), job
+
+
+def test_an_environment_that_is_not_there(train):
+    job = train({"entry.py": SCRIPT}, image=IMAGE.replace("pytorch", "mxnet"), epochs=1)
+    assert job["TrainingJobStatus"] == "Failed"
+    assert job["FailureReason"].startswith("ClientError: The Python environment mxnet for the image") and "pip install mxnet" in job["FailureReason"]
