@@ -49,7 +49,7 @@ bench: everything
 	@$(PYTHON) bench/run.py $(BENCH)
 
 soak: everything
-	@tools/setup.sh check
+	@tools/setup.sh check own:sdk2 own:sdk3
 	@TIDY=all tools/check.sh 600
 	@TEXTMILL_SOAK=1 $(PYTHON) -m pytest -q -rs tests $(PYTEST)
 
@@ -61,4 +61,4 @@ install: build
 	@install -D -m 644 NOTICE $(DESTDIR)$(PREFIX)/share/doc/textmill/NOTICE
 
 clean:
-	@rm -rf build .venv .pytest_cache
+	@rm -rf build .venv .venv-sdk2 .venv-sdk3 .pytest_cache

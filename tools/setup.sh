@@ -2,6 +2,7 @@
 # Installs what is missing, and only that: `tools/setup.sh build python:tests ...`
 #   GROUP        the Debian packages of that group in packaging/debian-packages.txt
 #   python:NAME  requirements/NAME.txt into .venv, then NAME.nodeps.txt without dependencies
+#   own:NAME     requirements/NAME.txt, which names everything, into .venv-NAME
 # As root it installs, as a user it uses sudo; without either it prints the one line to run and exits 2.
 set -eu
 cd "$(dirname "$0")/.."
@@ -46,13 +47,23 @@ install_python() {
   : > "$stamp"
 }
 
+install_own() {
+  requirements=requirements/$1.txt venv=.venv-$1
+  stamp=$venv/.installed-$(sha256sum < "$requirements" | cut -c1-16)
+  [ ! -e "$stamp" ] || return 0
+  [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
+  echo "setup: installing the Python packages of $requirements" >&2
+  "$venv/bin/python" -m pip install -q --disable-pip-version-check --no-deps -r "$requirements" >&2
+  : > "$stamp"
+}
+
 mkdir -p build
 groups=""
 for argument in "$@"; do
-  case $argument in python:*) groups="$groups python" ;; *) groups="$groups $argument" ;; esac
+  case $argument in python:* | own:*) groups="$groups python" ;; *) groups="$groups $argument" ;; esac
 done
 # shellcheck disable=SC2086
 install_packages $groups
 for argument in "$@"; do
-  case $argument in python:*) install_python "${argument#python:}" ;; esac
+  case $argument in python:*) install_python "${argument#python:}" ;; own:*) install_own "${argument#own:}" ;; esac
 done

@@ -270,10 +270,11 @@ std::string Jobs::laid_out(const records::Resource& job, const records::Attempt&
     prepare(job, attempt, stop);
     if (!stop.stop_requested()) start_runner(folder(attempt.token));
     return "";
-  } catch (const base::Error& error) {
-    bool user = error.kind() == base::Kind::invalid;
+  } catch (const std::exception& error) {
+    const auto* ours = dynamic_cast<const base::Error*>(&error);
+    bool user = ours && ours->kind() == base::Kind::invalid;
     return fmt::format("{}{}", user ? "ClientError: " : "InternalServerError: ", error.what());
-  } catch (const std::exception& error) { return fmt::format("InternalServerError: {}", error.what()); }
+  }
 }
 
 /// Waits for the thread that lays the attempt out.

@@ -49,7 +49,8 @@ Requirements::Requirements(store::Store& store)
     : store_(store), folder_(store.folder() / "cache/requirements") {}
 
 Path Requirements::install(const Path& environment, const std::string& text, const std::stop_token& stop) {
-  if (names_files(text)) return {};
+  bool nothing = text.find_first_not_of(" \t\r\n") == text.npos;
+  if (nothing || names_files(text)) return {};
   std::lock_guard lock(mutex_);
   Path to = folder_ / base::sha256_hex(environment.string() + '\n' + text).substr(0, 32);
   if (!std::filesystem::exists(to)) run(environment, text, to, stop);

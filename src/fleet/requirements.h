@@ -17,7 +17,8 @@ class Requirements {
  public:
   explicit Requirements(store::Store& store);
 
-  /// The folder to be put on PYTHONPATH; empty: the text names files of its own source, which only its job can install.
+  /// The folder to be put on PYTHONPATH; empty: it names nothing, or files of its own source, which only its job
+  /// can install.
   /// Throws invalid with pip's last words; cancelled.
   base::Path install(const base::Path& environment, const std::string& text, const std::stop_token& stop);
 

@@ -89,6 +89,8 @@ class Extraction {
   }
 
   void extract(archive_entry* entry) {
+    // "/" is how some pack the folder itself: SageMaker's SDK does.
+    if (name_ == "/" && archive_entry_filetype(entry) == AE_IFDIR) return;
     auto parts = safe_parts(name_.c_str());
     if (!parts) refuse("a name outside the folder");
     if (parts->empty()) return;  // the folder itself

@@ -97,7 +97,8 @@ TEST_F(Archives, zstd_and_plain) {
   base::write_file_durably(root_.path() / "a.tar.zst", packed);
   extract_archive(root_.path() / "a.tar.zst", target());
   EXPECT_EQ(base::read_file(target() / "a" / "b"), "content");
-  EXPECT_EQ(extract(entry("./", '5') + entry("a/b", '0', "newer") + entry("c", '5')), "(nothing thrown)");
+  EXPECT_EQ(extract(entry("./", '5') + entry("/", '5') + entry("a/b", '0', "newer") + entry("c", '5')),
+            "(nothing thrown)");
   EXPECT_EQ(base::read_file(target() / "a" / "b"), "newer");
 }
 
