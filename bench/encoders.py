@@ -67,11 +67,11 @@ class Bench:
             peer("ort", "quantize", self.bert_base_onnx(), "--output", path)
         return path
 
-    def train(self, name: str, model: Path, train: Path, *flags) -> dict:
+    def train(self, name: str, model: Path, train: Path, *flags, threads: int = 2) -> dict:
         output = self.work / name
         subprocess.run(["rm", "-rf", output], check=True)
         subprocess.run([TEXTMILL, "train", "--task", "text-classification", "--model", model, "--train", train, "--output", output,
-                        "--text", "#1 String", "--text-pair", "#2 String", "--label", "Quality", "--max-length", "128", "--threads", "2",
+                        "--text", "#1 String", "--text-pair", "#2 String", "--label", "Quality", "--max-length", "128", "--threads", str(threads),
                         "--warmup-ratio", "0.1", "--weight-decay", "0.01", *map(str, flags)],
                        check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         return json.loads((output / "run.json").read_text())

@@ -119,7 +119,7 @@ def thread_bytes(bench: Bench) -> None:
 
     train, digests = bench.first_rows(160), set()
     for threads in (1, 2, 3):
-        bench.train("threads", minilm(), train, "--epochs", 1, "--batch-size", 16, "--threads", threads)
+        bench.train("threads", minilm(), train, "--epochs", 1, "--batch-size", 16, threads=threads)
         digests.add(hashlib.sha256((bench.work / "threads" / "model.safetensors").read_bytes()).hexdigest())
     row("training: the weights' bytes on 1, 2 and 3 threads", "equal" if len(digests) == 1 else "DIFFERENT", "-", "(goal: equal)")
 

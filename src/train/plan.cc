@@ -19,7 +19,7 @@ std::string gib(int64_t bytes) { return fmt::format("{:.2f} GiB", static_cast<do
 TrainingPlan make_training_plan(models::TextClassifier& model, nn::Format format) {
   auto recorded = models::record_classifier(model, {.training = true});
   return {recorded.inputs, nn::make_plan(std::move(recorded.recording),
-                                         {.backward = nn::Backward::outputs, .format = format})};
+                                         tasks::plan_options(format, nn::Backward::outputs))};
 }
 
 void check_memory(const TrainingPlan& plan, const Examples& examples, const TrainOptions& options,
@@ -34,13 +34,12 @@ void check_memory(const TrainingPlan& plan, const Examples& examples, const Trai
     return tasks::footprint(plan.plan, plan.inputs, std::span(lengths).first(rows)).total();
   };
   if (needs(batch) <= available) return;
-  size_t fits = 0;
-  for (size_t step = std::bit_floor(batch); step > 0; step /= 2) {
-    if (fits + step <= batch && needs(fits + step) <= available) fits += step;
-  }
+  // Only a divisor leaves the rows of a step of the optimizer as they are.
+  size_t fits = batch - 1;
+  while (fits > 0 && (options.batch_size % fits != 0 || needs(fits) > available)) fits--;
   std::string advice =
       fits ? fmt::format("--batch-size {} --gradient-accumulation {} would fit and learn the same", fits,
-                         (batch * options.gradient_accumulation + fits - 1) / fits)
+                         options.batch_size / fits * options.gradient_accumulation)
            : "not even one row at a time would fit";
   throw base::Error(base::Kind::limit,
                     fmt::format("training does not fit into memory: batches of {} need {}, {} are free; {}",
