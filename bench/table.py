@@ -22,7 +22,8 @@ def run_json(*command, **kwargs):
     done = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kwargs)
     if done.returncode:
         raise SystemExit(f"{' '.join(map(str, command))}: exit {done.returncode}\n{done.stderr[-2000:]}")
-    return json.loads(done.stdout.strip().split("\n")[-1])
+    out = done.stdout.strip()
+    return json.loads(out if out.endswith("\n}") else out.split("\n")[-1])  # indented, or one line after others
 
 
 def free_port() -> int:

@@ -10,11 +10,14 @@
 #include <cerrno>
 #include <cstdlib>
 #include <utility>
+#include <vector>
 
 #include "base/error.h"
 
 namespace textmill::base {
 namespace {
+
+constexpr const char* kUnfinished = ".tmp-";  // and the process, and a number
 
 size_t file_size(const Descriptor& file, const Path& path) {
   struct stat status;
@@ -33,6 +36,11 @@ Descriptor open_file(const Path& path, int flags, int mode) {
   Descriptor file(::open(path.c_str(), flags | O_CLOEXEC, mode));
   if (!file) throw system_error(path.string(), errno);
   return file;
+}
+
+std::string name_of(const Path& path) {
+  Path normal = std::filesystem::absolute(path).lexically_normal();
+  return (normal.has_filename() ? normal : normal.parent_path()).filename().string();
 }
 
 std::string read_file(const Path& path, size_t limit) {
@@ -57,7 +65,7 @@ std::string read_file(const Path& path, size_t limit) {
 DurableFile::DurableFile(const Path& path) : path_(path) {
   static std::atomic<unsigned> serial{0};
   temporary_ = path;
-  temporary_ += ".tmp-" + std::to_string(::getpid()) + "-" + std::to_string(serial++);
+  temporary_ += kUnfinished + std::to_string(::getpid()) + "-" + std::to_string(serial++);
   file_ = open_file(temporary_, O_WRONLY | O_CREAT | O_TRUNC, 0666);
 }
 
@@ -79,6 +87,14 @@ void DurableFile::commit() {
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) throw system_error(path_.string(), errno);
   file_.close();
   sync_folder(path_.parent_path());
+}
+
+void remove_unfinished(const Path& folder) {
+  std::vector<Path> found;
+  for (const auto& entry : std::filesystem::directory_iterator(folder))
+    if (entry.path().filename().string().find(kUnfinished) != std::string::npos)
+      found.push_back(entry.path());
+  for (const Path& path : found) std::filesystem::remove(path);
 }
 
 void write_file_durably(const Path& path, std::string_view bytes) {

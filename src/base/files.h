@@ -33,6 +33,9 @@ class Descriptor {
 /// open(2), close-on-exec. Errors name the path.
 Descriptor open_file(const Path& path, int flags, int mode = 0);
 
+/// The last name of a path, also of one that ends in a slash or a dot.
+std::string name_of(const Path& path);
+
 /// The whole file. Every error names the path: not_found, invalid (a folder), denied; limit beyond `limit`
 /// bytes.
 std::string read_file(const Path& path, size_t limit = SIZE_MAX);
@@ -53,6 +56,9 @@ class DurableFile {
   Path path_, temporary_;
   Descriptor file_;
 };
+
+/// Removes from a folder what DurableFiles left there that were killed. Nobody may be writing one there now.
+void remove_unfinished(const Path& folder);
 
 /// A DurableFile of these bytes.
 void write_file_durably(const Path& path, std::string_view bytes);

@@ -146,7 +146,7 @@ bool Cpu::is_fused(const Group& group) const {
   return plan_.first_use[plan_.buffer[link]] < 0;
 }
 
-void Cpu::run(const Batch& batch, const RootLoss& root_loss) {
+bool Cpu::run(const Batch& batch, const RootLoss& root_loss, const std::stop_token& stop) {
   batch_ = &batch;
   last_quantized_ = -1;
   plan_.assign(batch, layout_);
@@ -156,6 +156,7 @@ void Cpu::run(const Batch& batch, const RootLoss& root_loss) {
     counts_[t] = size(static_cast<int>(t));
   }
   for (size_t g = 0; g < plan_.groups.size(); g++) {
+    if (stop.stop_requested()) return false;
     const Group& group = plan_.groups[g];
     if (fused_[g]) {
       run_group(group, root_loss);
@@ -163,6 +164,7 @@ void Cpu::run(const Batch& batch, const RootLoss& root_loss) {
       for (int i = 0; i < group.count; i++) run_group({.first = group.first + i}, root_loss);
     }
   }
+  return true;
 }
 
 void Cpu::run_group(const Group& group, const RootLoss& root_loss) {

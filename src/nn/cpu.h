@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <map>
 #include <span>
+#include <stop_token>
 #include <vector>
 
 #include "nn/batch.h"
@@ -32,7 +33,8 @@ class Cpu {
   Cpu(const Plan& plan, kernel::Pool& pool, const kernel::Kernels& kernels);
 
   void refresh();
-  void run(const Batch& batch, const RootLoss& root_loss = {});
+  /// False if it was stopped midway: then outputs and gradients are worth nothing.
+  bool run(const Batch& batch, const RootLoss& root_loss = {}, const std::stop_token& stop = {});
 
   std::span<const float> output(int i) const;
   double loss() const;

@@ -92,7 +92,7 @@ std::optional<LoadedText> load_text(const base::Path& path, const data::Columns&
   }
   loaded.labels = ids.finish(loaded.examples);
   loaded.columns = reader.schema().columns();
-  loaded.source = format::Json::object({{"name", path.filename().string()},
+  loaded.source = format::Json::object({{"name", base::name_of(path)},
                                         {"sha256", data::dataset_sha256(path)},
                                         {"schema", reader.schema().describe()},
                                         {"rows", loaded.examples.size()},

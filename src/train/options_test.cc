@@ -38,7 +38,7 @@ TEST(Options, a_refusal_names_the_option_as_it_was_spelled) {
   EXPECT_EQ(refusal("batch_size", "8x"), "batch_size: '8x' is not a whole number of at least 1");
   EXPECT_EQ(refusal("dropout", "1"), "dropout: '1' is not a number from 0 to below 1");
   EXPECT_EQ(refusal("learning-rate", "nan"), "learning-rate: 'nan' is not a number of at least 0");
-  EXPECT_EQ(refusal("threads", "-1"), "threads: '-1' is not a whole number of at least 0");
+  EXPECT_EQ(refusal("threads", "-1"), "threads: '-1' is not a whole number from 0 to 1024");
   EXPECT_EQ(refusal("seed", "-1"), "seed: '-1' is not a whole number of at least 0");
   EXPECT_EQ(refusal("precision", "fp16"), "precision: 'fp16' is not bf16 or f32");
   EXPECT_EQ(refusal("resume", "maybe"), "resume: 'maybe' is not true or false");

@@ -179,7 +179,7 @@ void Run::load_model() {
   if (options_.dropout) {
     architecture.dropout = architecture.attention_dropout = architecture.head_dropout = *options_.dropout;
   }
-  bool keep_head = base_.has_head() && base_.labels() == train_.labels;
+  bool keep_head = base_.has_head() && base_.labels() == train_.labels && !base_.multi_label();
   model_ = keep_head ? base_.load(architecture) : base_.load_with_fresh_head(architecture, options_.seed);
   TrainingPlan plan = make_training_plan(*model_, format_);
   check_memory(plan, train_.examples, options_, available_memory());
@@ -310,7 +310,7 @@ Json Run::record() const {
   Json json = Json::object({{"format", 1},
                             {"textmill", base::version()},
                             {"task", options_.task},
-                            {"base_model", paths_.model.filename().string()},
+                            {"base_model", base::name_of(paths_.model)},
                             {"recipe", state_.recipe},
                             {"labels", Json::array(train_.labels)},
                             {"train", train_.source}});
@@ -338,6 +338,7 @@ Outcome train(const TrainPaths& paths, const TrainOptions& options, std::stop_to
   Path checkpoints = paths.checkpoints.empty() ? paths.output / "checkpoints" : paths.checkpoints;
   fs::create_directories(checkpoints);
   base::FileLock lock(checkpoints / ".lock");
+  if (fs::exists(paths.output)) base::remove_unfinished(paths.output);
   return Run({paths.model, paths.train, paths.validation, paths.output, checkpoints}, options,
              std::move(stop))
       .train();

@@ -44,8 +44,8 @@ std::vector<Parameter> Trainer::parameters() {
   return parameters;
 }
 
-double Trainer::run(const Examples& examples, std::span<const uint32_t> rows, uint64_t seed,
-                    double row_weight) {
+std::optional<double> Trainer::run(const Examples& examples, std::span<const uint32_t> rows, uint64_t seed,
+                                   double row_weight, const std::stop_token& stop) {
   batch_.clear();
   labels_.clear();
   for (uint32_t row : rows) {
@@ -53,13 +53,12 @@ double Trainer::run(const Examples& examples, std::span<const uint32_t> rows, ui
     labels_.push_back(examples.label(row));
   }
   double loss = 0;
-  engine_.run(
-      batch_.fill(plan_.inputs, plan_.plan.recording, seed),
-      [&](std::span<const nn::RootRows<float>> outputs) {
-        const auto& logits = outputs[0];
-        size_t count = static_cast<size_t>(logits.rows) * logits.cols;
-        loss = cross_entropy_root({logits.output, count}, labels_, row_weight, {logits.gradient, count});
-      });
+  auto root = [&](std::span<const nn::RootRows<float>> outputs) {
+    const auto& logits = outputs[0];
+    size_t count = static_cast<size_t>(logits.rows) * logits.cols;
+    loss = cross_entropy_root({logits.output, count}, labels_, row_weight, {logits.gradient, count});
+  };
+  if (!engine_.run(batch_.fill(plan_.inputs, plan_.plan.recording, seed), root, stop)) return {};
   return loss;
 }
 
@@ -74,9 +73,11 @@ std::optional<StepResult> Trainer::step(const Examples& examples, std::span<cons
   engine_.refresh();
   StepResult result;
   for (size_t first = 0; first < rows.size(); first += options_.batch_size) {
-    if (stop.stop_requested()) return {};
     auto part = rows.subspan(first, std::min<size_t>(options_.batch_size, rows.size() - first));
-    result.loss += run(examples, part, derive(~options_.seed, step), 1.0 / static_cast<double>(rows.size()));
+    auto loss =
+        run(examples, part, derive(~options_.seed, step), 1.0 / static_cast<double>(rows.size()), stop);
+    if (!loss) return {};
+    result.loss += *loss;
   }
   if (!std::isfinite(result.loss)) {
     throw base::Error(base::Kind::invalid,

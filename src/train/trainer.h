@@ -50,7 +50,8 @@ class Trainer {
 
  private:
   std::vector<Parameter> parameters();
-  double run(const Examples& examples, std::span<const uint32_t> rows, uint64_t seed, double row_weight);
+  std::optional<double> run(const Examples& examples, std::span<const uint32_t> rows, uint64_t seed,
+                            double row_weight, const std::stop_token& stop);
 
   TrainOptions options_;
   TrainingPlan plan_;

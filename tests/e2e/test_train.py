@@ -1,6 +1,7 @@
 """`textmill train`, `evaluate`, `predict`, `describe` as their users run them."""
 
 import json
+import math
 import os
 import pty
 import re
@@ -154,6 +155,26 @@ def test_what_is_wrong_is_said(change, message, inputs, textmill, tmp_path):
     done = textmill("train", *arguments({**inputs, **change}, tmp_path / "out"), check=False)
     assert done.returncode == 2 and message in done.stderr, done.stderr
     assert not (tmp_path / "out" / "model.safetensors").exists()
+
+
+def test_training_that_cannot_fit_says_which_batch_size_would(minilm, textmill, tmp_path):
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    memory = json.loads(textmill("describe", minilm).stdout)["memory"]
+    rows = 2 ** math.ceil(math.log2(4 * total / (memory["train"]["bf16"] / memory["sequences"])))
+    (tmp_path / "train.tsv").write_text("label\ttext\n" + "".join(f"{i % 2}\t{'very good ' * 130}\n" for i in range(rows)))
+    done = textmill("train", "--model", minilm, "--train", tmp_path / "train.tsv", "--output", tmp_path / "out",
+                    "--precision", "bf16", "--batch-size", rows, "--gradient-accumulation", 3, check=False)
+    assert done.returncode == 1 and "step=" not in done.stderr
+    said = re.search(r"batches of (\d+) need [0-9.]+ GiB, [0-9.]+ GiB are free; "
+                     r"--batch-size (\d+) --gradient-accumulation (\d+) would fit and learn the same", done.stderr)
+    assert said, done.stderr
+    assert int(said[1]) == rows and 1 <= int(said[2]) < rows and int(said[2]) * int(said[3]) == 3 * rows
+
+
+@pytest.mark.parametrize("slash", ["", "/", "/."])
+def test_names_of_paths_that_end_in_a_slash(slash, inputs, textmill, tmp_path):
+    textmill("train", *arguments({**inputs, "model": f"{inputs['model']}{slash}"}, f"{tmp_path}/out{slash}", epochs=1))
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["base_model"] == "base"
 
 
 def test_a_label_that_training_did_not_have(inputs, textmill, tmp_path):

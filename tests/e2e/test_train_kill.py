@@ -7,9 +7,11 @@ import random
 import re
 import signal
 import subprocess
+import time
 
 import pytest
 
+from tests.servers import await_that
 from tiny_models import reviews, tiny_bert
 
 ROUNDS = 25 if os.environ.get("TEXTMILL_SOAK") else 4
@@ -56,14 +58,17 @@ def results(output):
 def interrupt(command, number, wanted):
     """Starts the run and sends the signal as soon as a line of its log is `wanted`. The exit status, the log."""
     run = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    log = ""
+    log, sent = "", 0
     for line in run.stderr:
         log += line
         if wanted(line):
             run.send_signal(number)
+            sent = time.monotonic()
             break
     log += run.stderr.read()
-    return run.wait(timeout=60), log
+    status = run.wait(timeout=60)
+    assert time.monotonic() - sent < 10, "what people are promised, whatever the signal"
+    return status, log
 
 
 def resumed_at(log):
@@ -112,6 +117,27 @@ def test_stopped_by_a_signal(number, status, tmp_path, command, unbroken):
     log = finish(command(tmp_path / "out", "--resume", every=0, threads=1))
     assert resumed_at(log) == at
     assert results(tmp_path / "out") == unbroken
+
+
+def test_sigterm_in_the_middle_of_a_long_step(build, minilm, tmp_path):
+    """A step here takes a minute and more: it is given up, and the run ends within 10 s."""
+    (tmp_path / "train.tsv").write_text("label\ttext\n" + "".join(f"{i % 2}\t{'the film was very good ' * 60}\n" for i in range(512)))
+    command = [build / "textmill", "train", "--model", minilm, "--train", tmp_path / "train.tsv", "--output", tmp_path / "out",
+               "--batch-size=512", "--max-length=256", "--epochs=1", "--threads=2"]
+    run = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    next(line for line in run.stderr if "fresh_weights" in line)
+    ticks = os.sysconf("SC_CLK_TCK")
+    await_that(lambda: int(open(f"/proc/{run.pid}/stat").read().rsplit(")", 1)[1].split()[11]) > 4 * ticks, "it computes", 60)
+    run.send_signal(signal.SIGTERM)
+    log = run.communicate(timeout=10)[1]
+    assert run.returncode == 143 and "stopped step=0 " in log, log
+
+
+def test_what_a_killed_run_was_writing_is_removed(tmp_path, command, unbroken):
+    interrupt(command(tmp_path / "out"), signal.SIGKILL, nth(" checkpoint ", 1))
+    (tmp_path / "out" / "model.safetensors.tmp-17-9").write_bytes(b"half of it")
+    finish(command(tmp_path / "out", "--resume"))
+    assert results(tmp_path / "out") == unbroken and not list((tmp_path / "out").glob("*.tmp-*"))
 
 
 @pytest.mark.parametrize("victim", ["weights.safetensors", "moments.safetensors", "state.json", "manifest", None])
