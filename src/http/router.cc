@@ -27,4 +27,9 @@ std::variant<Accepted, Response> Router::find(const Request& head) const {
   return response;
 }
 
+std::string Router::route_of(std::string_view path) const {
+  auto found = std::ranges::find_if(routes_, [&](const Route& route) { return covers(route.path, path); });
+  return found == routes_.end() ? "other" : found->path;
+}
+
 }  // namespace textmill::http

@@ -21,6 +21,8 @@ class Router {
  public:
   explicit Router(std::vector<Route> routes) : routes_(std::move(routes)) {}
   std::variant<Accepted, Response> find(const Request& head) const;
+  /// The path of the route that covers `path`, for metrics; "other" where none does.
+  std::string route_of(std::string_view path) const;
   Dispatch dispatch() const {
     return [this](const Request& head) { return find(head); };
   }

@@ -24,8 +24,8 @@ constexpr std::string_view kCrowded =
 tcp::acceptor bind(asio::io_context& context, const std::string& host, uint16_t port) {
   const std::string where = host + ":" + std::to_string(port);
   boost::system::error_code code;
-  auto address = asio::ip::make_address(host, code);
-  if (code) throw base::Error(base::Kind::invalid, where + " is not a numeric address");
+  auto address = asio::ip::make_address(host == "localhost" ? "127.0.0.1" : host, code);
+  if (code) throw base::Error(base::Kind::invalid, where + " is neither a numeric address nor localhost");
   tcp::acceptor acceptor(context);
   acceptor.open(tcp::endpoint(address, port).protocol());
   acceptor.set_option(tcp::acceptor::reuse_address(true));

@@ -46,7 +46,7 @@ struct Finished {
 };
 
 struct ServerOptions {
-  std::string host = "127.0.0.1";  // a numeric address
+  std::string host = "127.0.0.1";  // a numeric address, or localhost
   uint16_t port = 0;               // 0: a free one
   int io_threads = 1;
   int workers = 4;            // threads for handlers

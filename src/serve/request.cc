@@ -72,7 +72,9 @@ void read_instances(const JsonView& request, const Model& model, Invocation& inv
     instance.refuse_unknown({"input_ids", "attention_mask", "token_type_ids"});
     auto numbers = [&](const char* name) {
       auto member = instance.find(name);
-      return member ? member->integers(INT32_MIN, INT32_MAX) : std::vector<int64_t>();
+      auto values = member ? member->integers(INT32_MIN, INT32_MAX) : std::vector<int64_t>();
+      if (member && values.empty()) member->fail("as many numbers as input_ids");
+      return values;
     };
     std::vector<int64_t> ids = instance.at("input_ids").integers(INT32_MIN, INT32_MAX);
     auto mask = numbers("attention_mask"), types = numbers("token_type_ids");
@@ -90,7 +92,6 @@ void read_csv(std::string_view body, const Model& model, int& failing, Invocatio
   format::CsvReader records(body, "body", format::kCsv);
   while (records.next()) {
     const auto& fields = records.fields();
-    if (fields.size() == 1 && fields[0].empty()) continue;
     if (fields.size() > 2)
       fail(fmt::format("{}: {} fields, expected a text, or a pair of texts", records.where(), fields.size()));
     texts.emplace_back(fields[0], fields.size() == 2 ? std::optional<std::string>(fields[1]) : std::nullopt);

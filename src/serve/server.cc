@@ -11,10 +11,10 @@ namespace textmill::serve {
 namespace {
 
 /// One log line and the metrics of an answered request.
-void account(const http::Finished& done) {
+void account(const http::Router& router, const http::Finished& done) {
   base::metrics()
       .counter("textmill_requests_total", "Answered requests.",
-               {{"path", std::string(done.request.path())}, {"status", std::to_string(done.status)}})
+               {{"path", router.route_of(done.request.path())}, {"status", std::to_string(done.status)}})
       .add();
   base::metrics()
       .histogram("textmill_request_seconds", "From a request's head to its answer's last byte.",
@@ -47,9 +47,12 @@ Model model_of(tasks::Classifier& classifier) {
 
 int serve(const ServeOptions& options, const base::StopSignals& signals) {
   Service service(options.max_body);
-  http::Server server(
-      {.host = options.host, .port = options.port, .max_body = options.max_body, .finished = account},
-      service.router().dispatch());
+  const http::Router& router = service.router();
+  http::Server server({.host = options.host,
+                       .port = options.port,
+                       .max_body = options.max_body,
+                       .finished = [&](const http::Finished& done) { account(router, done); }},
+                      router.dispatch());
   tasks::Classifier classifier(options.model, {options.engine, options.max_length});
   Model model = model_of(classifier);
   Batcher batcher([&](std::span<const tasks::PackedItem* const> items,
@@ -66,9 +69,9 @@ int serve(const ServeOptions& options, const base::StopSignals& signals) {
              {"max_length", classifier.max_length().tokens},
              {"max_length_from", classifier.max_length().source}});
   signals.wait();
+  service.drain();
   base::log(base::Level::info, "draining",
             {{"connections", server.connections()}, {"queued", batcher.queued()}});
-  service.drain();
   bool finished = server.drain(options.drain);
   base::log(base::Level::info, "stopped", {{"all_finished", finished}});
   return 0;

@@ -1,76 +1,22 @@
 """`textmill serve` over HTTP, as Hugging Face's and TensorFlow Serving's clients ask it, and as nobody should."""
 
 import concurrent.futures
-import http.client
 import json
-import os
 import re
 import signal
 import socket
-import subprocess
 
 import numpy as np
 import pytest
 import torch
 import transformers
 
+from tests.model_server import ModelServer
+from tests.servers import await_that
 from tiny_models import tiny_bert
 
 LABELS = ["neg", "neutral", "pos"]
 TEXTS = ["the film was great", "awful", "a very long and poor plot , but the music was good ! " * 3, "is it true ?", "great"]
-
-
-class Serve:
-    stopping = False  # a second signal would end it at once
-
-    def __init__(self, build, model, *options, environment=None):
-        command = [build / "textmill", "serve", *([model, "--listen", "127.0.0.1:0"] if model else []), *options]
-        self.process = subprocess.Popen([str(c) for c in command], stderr=subprocess.PIPE, text=True,
-                                        env={**os.environ, "TEXTMILL_LOG_FORMAT": "json", **(environment or {})})
-        self.log = []
-        for line in self.process.stderr:
-            self.log.append(json.loads(line))
-            if self.log[-1]["event"] == "serving":
-                self.port = self.log[-1]["port"]
-                return
-        pytest.fail(f"textmill serve ended with {self.process.wait()}: {self.log}")
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        assert self.stop() == 0
-
-    def stop(self) -> int:
-        if not self.stopping and self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        self.log += [json.loads(line) for line in self.process.stderr]
-        return self.process.wait(timeout=30)
-
-    def ask(self, body, content_type="application/json", method="POST", path="/invocations", **headers):
-        """Status, body, headers."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        body = json.dumps(body) if isinstance(body, (dict, list)) else body
-        fields = {"Content-Type": content_type} if content_type else {}
-        connection.request(method, path, body, fields | {k.replace("_", "-"): v for k, v in headers.items()})
-        response = connection.getresponse()
-        return response.status, response.read(), response.headers
-
-    def json(self, body, **kwargs):
-        status, answer, _ = self.ask(body, **kwargs)
-        assert status == 200, answer
-        return json.loads(answer)
-
-    def raw(self, data: bytes) -> bytes:
-        with socket.create_connection(("127.0.0.1", self.port), timeout=30) as s:
-            s.sendall(data)
-            answer = b""
-            while chunk := s.recv(65536):
-                answer += chunk
-        return answer
-
-    def alive(self) -> bool:
-        return self.ask(None, None, "GET", "/ping")[0] == 200 and len(self.json({"inputs": "great"})) == 1
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +26,7 @@ def model(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def server(build, model):
-    with Serve(build, model, "--precision", "f32", "--threads", "2", "--max-body", "20000") as server:
+    with ModelServer(build, model, "--precision", "f32", "--threads", "2", "--max-body", "20000") as server:
         yield server
 
 
@@ -119,7 +65,7 @@ def test_pairs(server, model):
 def test_padded_instances_give_the_reference_s_logits(build, model, precision, tolerance):
     logits, encoded = reference(model, TEXTS)
     instances = [{name: encoded[name][i].tolist() for name in encoded} for i in range(len(TEXTS))]
-    with Serve(build, model, "--precision", precision) as server:
+    with ModelServer(build, model, "--precision", precision) as server:
         predictions = server.json({"instances": instances})["predictions"]
     assert np.abs(np.array(predictions) - logits).max() < tolerance
 
@@ -130,13 +76,14 @@ def test_plain_text_and_csv(server):
     status, answer, headers = server.ask(f'"{TEXTS[0]}"\n{TEXTS[1]}\n', "text/csv", Accept="text/csv")
     assert status == 200 and headers["Content-Type"].startswith("text/csv")
     expected = server.json({"inputs": TEXTS[:2]})
+    assert len(server.json("great\n\nawful\n", content_type="text/csv")) == 3, "an empty line is an empty text"
     assert [line.split(",")[0] for line in answer.decode().splitlines()] == [a["label"] for a in expected]
 
 
 def test_a_batch_is_its_members_byte_for_byte(build, model):
     answers, sequences = [], [[2, 9, 3], list(range(2, 40)), [2, 3]]
     for threads in ("1", "3"):
-        with Serve(build, model, "--threads", threads) as server:
+        with ModelServer(build, model, "--threads", threads) as server:
             alone = [server.ask({"instances": [{"input_ids": ids}]})[1] for ids in sequences]
             together = server.json({"instances": [{"input_ids": ids} for ids in sequences]})
             assert together["predictions"] == [json.loads(a)["predictions"][0] for a in alone]
@@ -159,6 +106,8 @@ BAD = [
     ({"inputs": "a", "parameters": {"temperature": 1}}, "application/json", 422, "temperature"),
     ({"instances": [{"input_ids": [2, 9, 3], "attention_mask": [1, 0, 1]}]}, "application/json", 422, "instances[0]: attention_mask"),
     ({"instances": [{"input_ids": [2, 9, 3], "attention_mask": [1, 1]}]}, "application/json", 422, "instances[0]: attention_mask"),
+    ({"instances": [{"input_ids": [2, 9, 3], "attention_mask": []}]}, "application/json", 422, "instances[0].attention_mask"),
+    ({"instances": [{"input_ids": [2, 9, 3], "token_type_ids": []}]}, "application/json", 422, "instances[0].token_type_ids"),
     ({"instances": [{"input_ids": [2, 10**6, 3]}]}, "application/json", 422, "input_ids"),
     ({"instances": [{"input_ids": [2, -1, 3]}]}, "application/json", 422, "instances[0]: input_ids"),
     ({"instances": [{"input_ids": [2] * 65}]}, "application/json", 422, "64"),
@@ -186,8 +135,8 @@ def test_a_body_over_the_limit(server):
 
 
 def test_wrong_paths_and_methods(server):
-    assert server.ask(None, None, "GET", "/nothing")[0] == 404
-    assert server.ask(None, None, "GET", "/invocations")[0] == 405
+    assert server.get("/nothing")[0] == 404
+    assert server.get("/invocations")[0] == 405
     assert server.alive()
 
 
@@ -208,7 +157,7 @@ def test_a_client_that_leaves(server):
 
 
 def test_more_inputs_than_the_queue_can_ever_hold(build, model):
-    with Serve(build, model, "--max-queue", "4") as server:
+    with ModelServer(build, model, "--max-queue", "4") as server:
         status, answer, headers = server.ask({"inputs": ["a"] * 5})
         assert status == 413 and "Retry-After" not in headers and b"5 inputs, at most 4" in answer
         assert len(server.json({"inputs": ["a"] * 4})) == 4
@@ -219,30 +168,37 @@ def test_a_model_that_fails_is_424(build, model, tmp_path):
     classifier.classifier.bias.data[0] = float("nan")
     classifier.save_pretrained(tmp_path)
     (tmp_path / "vocab.txt").write_text((model / "vocab.txt").read_text())
-    with Serve(build, tmp_path) as server:
+    with ModelServer(build, tmp_path) as server:
         status, answer, _ = server.ask({"inputs": "a"})
         assert status == 424 and b"not finite" in answer
-        assert server.ask(None, None, "GET", "/ping")[0] == 200
+        assert server.get("/ping")[0] == 200
 
 
 def test_metrics(server):
     server.json({"inputs": ["a", "the"]})
-    status, text, headers = server.ask(None, None, "GET", "/metrics")
+    status, text, headers = server.get("/metrics")
     assert status == 200 and headers["Content-Type"].startswith("text/plain; version=0.0.4")
     samples = dict(line.rsplit(" ", 1) for line in text.decode().splitlines() if not line.startswith("#"))
     assert float(samples['textmill_requests_total{path="/invocations",status="200"}']) >= 1
     assert float(samples["textmill_tokens_total"]) >= 6
 
 
+def test_metrics_do_not_grow_with_what_is_asked(server):
+    for i in range(20):
+        assert server.get(f"/scan/{i}")[0] == 404
+    text = server.get("/metrics")[1].decode()
+    assert "scan" not in text and 'textmill_requests_total{path="other",status="404"}' in text
+
+
 def test_sigterm_finishes_what_is_in_flight(build, model):
-    with Serve(build, model) as server:
+    with ModelServer(build, model) as server:
         body = json.dumps({"inputs": TEXTS * 100}).encode()
         with socket.create_connection(("127.0.0.1", server.port), timeout=30) as s:
             s.sendall(b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body))
             s.sendall(body)
-            assert server.ask(None, None, "GET", "/ping")[0] == 200  # by now the request before it is being read
+            assert server.get("/ping")[0] == 200  # by now the request before it is being read
             server.process.send_signal(signal.SIGTERM)
-            server.stopping = True
+            await_that(lambda: server.events("draining"), "it drains")
             answer = b""
             while chunk := s.recv(65536):
                 answer += chunk
@@ -252,7 +208,7 @@ def test_sigterm_finishes_what_is_in_flight(build, model):
 
 
 def test_every_request_has_a_line_with_its_id(build, model):
-    with Serve(build, model) as server:
+    with ModelServer(build, model) as server:
         _, _, headers = server.ask({"inputs": "a"})
         server.ask("{", "application/json")
     lines = [line for line in server.log if line["event"] == "request"]
@@ -264,6 +220,10 @@ def test_the_container_role(build, model, tmp_path):
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
-    environment = {"SAGEMAKER_BASE_DIR": str(tmp_path), "SAGEMAKER_BIND_TO_PORT": str(port)}
-    with Serve(build, None, environment=environment) as server:
+    environment = {"SAGEMAKER_BASE_DIR": str(tmp_path), "SAGEMAKER_BIND_TO_PORT": str(port), "SAGEMAKER_MAX_PAYLOAD_IN_MB": "0",
+                   "TEXTMILL_PRECISION": "f32", "TEXTMILL_MAX_LENGTH": "7"}
+    with ModelServer(build, None, environment=environment) as server:
         assert server.port == port and server.alive()
+        found = server.events("serving")[0]
+        assert (found["precision"], found["max_length"], found["max_length_from"]) == ("f32", 7, "max-length")
+        assert len(server.json({"inputs": "great " * 2_000_000})) == 1, "0 is no limit"
