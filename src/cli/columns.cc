@@ -1,5 +1,7 @@
 #include "cli/columns.h"
 
+#include "base/error.h"
+
 namespace textmill::cli {
 
 Option data_option() {
@@ -14,6 +16,11 @@ std::vector<Option> with_column_options(std::vector<Option> options, bool label)
 }
 
 data::Columns columns(const Values& values) {
+  for (const char* name : {"text", "text-pair", "label"}) {
+    const Given* given = values.find(name);
+    if (given && given->where.starts_with("--") && !values.has("data"))
+      throw base::Error(base::Kind::invalid, given->where + " names a column of --data, which is missing");
+  }
   return {values.text("text"), values.text("text-pair"), values.text("label")};
 }
 

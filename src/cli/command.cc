@@ -78,7 +78,7 @@ const std::vector<Command>& commands() {
 const Command& find_command(std::string_view name, std::string_view said) {
   const std::vector<Command>& all = commands();
   if (auto found = std::ranges::find(all, name, &Command::name); found != all.end()) return *found;
-  std::vector<std::string_view> names{"completion", "help"};
+  std::vector<std::string_view> names{"completion", "help", "--help", "--version"};
   for (const Command& command : all) names.push_back(command.name);
   throw Error(Kind::invalid, fmt::format("{}: no such command{}", said, base::did_you_mean(name, names)));
 }
@@ -88,7 +88,7 @@ std::span<const Option> common_options() {
       {"log-format", "json|text", "of the log on stderr (text)"},
       {"log-level", "debug|info|warning|error", "what is logged: from here on (info)"},
       {"config", "FILE", "values for options (textmill.toml in the working directory, if it is there)"},
-      {"help", "", "what the command takes", true},
+      {"help", "", "what the command takes", true, 'h'},
   };
   return kOptions;
 }

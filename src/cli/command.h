@@ -56,8 +56,8 @@ struct Command {
   std::string_view summary;  // of a line
   std::vector<Positional> positionals;
   std::vector<Option> options;
-  int (*run)(const Values&);          // returns the exit status
-  int (*container_role)() = nullptr;  // what the command does without any argument
+  int (*run)(const Values&);                       // returns the exit status
+  int (*container_role)(const Values&) = nullptr;  // what it does without any argument
 };
 
 /// All commands, in the order of --help.

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <functional>
 #include <optional>
+#include <stop_token>
 #include <vector>
 
 #include "cli/command.h"
@@ -15,5 +17,9 @@ std::vector<Option> with_engine_options(std::vector<Option> options);
 
 tasks::EngineOptions engine_options(const Values& values);
 std::optional<int> max_length_option(const Values& values);
+
+/// Runs `work` to its end, or to the signal: then what it holds is given back, such as an unpacked archive. So it is
+/// when nobody reads stdout any more. Returns the exit status.
+int interruptible(const std::function<void(std::stop_token)>& work);
 
 }  // namespace textmill::cli

@@ -15,10 +15,11 @@ int evaluate(const Values& values) {
                                    .columns = columns(values),
                                    .classifier = {engine_options(values), max_length_option(values)}};
   if (values.has("positive")) options.positive = values.text("positive");
-  Output out;
-  out.line() += format::to_pretty_text(offline::evaluate(options, {}));
-  out.finish();
-  return 0;
+  return interruptible([&](std::stop_token stop) {
+    Output out;
+    out.line() += format::to_pretty_text(offline::evaluate(options, std::move(stop)));
+    out.finish();
+  });
 }
 
 }  // namespace

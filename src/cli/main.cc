@@ -25,38 +25,53 @@ void print(std::string_view text) {
   out.finish();
 }
 
-void set_log(const Values& values) {
+/// From the shell the log is for eyes, from a container for programs.
+void set_log(const Values& values, std::string_view usual) {
   base::LogOptions options{.format = base::LogFormat::text};
-  if (values.text("log-format") == "json") options.format = base::LogFormat::json;
+  if (values.text("log-format", usual) == "json") options.format = base::LogFormat::json;
   options.level = base::parse_level(values.text("log-level", "info")).value_or(base::Level::info);
   base::set_log(options);
 }
 
-/// What `--help`, TEXTMILL_* and textmill.toml add to the arguments.
-Values gather(const Command& command, Arguments arguments) {
-  Values values = parse_arguments(command, arguments);
-  if (values.on("help")) return values;
+void add_surroundings(const Command& command, Values& values) {
   add_environment(command, values, [](const char* name) -> const char* { return std::getenv(name); });
   if (values.has("config") || std::filesystem::exists("textmill.toml"))
     add_configuration(command, values, values.text("config", "textmill.toml"));
-  check(command, values);
-  return values;
+}
+
+int run_container(const Command& command) {
+  Values values;
+  add_surroundings(command, values);
+  check_choices(command, values);
+  set_log(values, "json");
+  return command.container_role(values);
+}
+
+void refuse_more(Arguments arguments, size_t most) {
+  if (arguments.size() > most)
+    throw base::Error(base::Kind::invalid, fmt::format("'{}': one argument too many", arguments[most]));
 }
 
 int run(Arguments arguments) {
   std::string_view first = arguments.empty() ? "--help" : arguments[0];
-  if (first == "--version") return print("textmill " + base::version() + "\n"), 0;
-  bool asks_help = first == "--help" || first == "help";
+  bool asks_help = first == "--help" || first == "-h" || first == "help";
+  if (asks_help || first == "completion") refuse_more(arguments, 2);
+  if (first == "--version") {
+    refuse_more(arguments, 1);
+    return print("textmill " + base::version() + "\n"), 0;
+  }
   if (asks_help && arguments.size() < 2) return print(help()), 0;
   if (asks_help) return print(help(find_command(arguments[1], arguments[1]))), 0;
   if (first == "completion") return print(completion(arguments.size() > 1 ? arguments[1] : "")), 0;
   // The process that looks after one attempt of a job: the server starts it, nobody else.
   if (first == "runner" && arguments.size() == 2) return fleet::run_attempt(arguments[1]);
   const Command& command = find_command(first, first);
-  if (arguments.size() == 1 && command.container_role) return command.container_role();
-  Values values = gather(command, arguments.subspan(1));
+  if (arguments.size() == 1 && command.container_role) return run_container(command);
+  Values values = parse_arguments(command, arguments.subspan(1));
   if (values.on("help")) return print(help(command)), 0;
-  set_log(values);
+  add_surroundings(command, values);
+  check(command, values);
+  set_log(values, "text");
   return command.run(values);
 }
 

@@ -4,7 +4,8 @@
 
 namespace textmill::cli {
 
-/// Results on stdout, in blocks. Throws internal where they cannot be written (a full disk).
+/// Results on stdout, in blocks. Throws unavailable where they cannot be written (a full disk), cancelled
+/// where their reader is gone and SIGPIPE is ignored.
 class Output {
  public:
   /// To append the next line to.

@@ -80,9 +80,9 @@ Values parse_arguments(const Command& command, std::span<const std::string_view>
         continue;
       }
       size_t equals = argument.find('=');
-      std::string_view said = argument.substr(0, equals), name = said;
-      name.remove_prefix(std::min(name.find_first_not_of('-'), name.size()));
+      std::string_view said = argument.substr(0, equals);
       if (!said.starts_with("--")) throw Error(Kind::invalid, fmt::format("{}: options begin with --", said));
+      std::string_view name = said.substr(2);
       Option option = find_option(options, name, said, "--");
       if (values.has(name)) throw Error(Kind::invalid, fmt::format("{}: given twice", said));
       std::string_view text = "true";
@@ -147,6 +147,10 @@ void check(const Command& command, const Values& values) {
   for (const Positional& positional : command.positionals)
     if (positional.required && !values.has(positional.name))
       throw Error(Kind::invalid, fmt::format("{} is missing: {}", positional.name, positional.help));
+  check_choices(command, values);
+}
+
+void check_choices(const Command& command, const Values& values) {
   for (const Option& option : options_of(command)) {
     const Given* given = values.find(option.name);
     if (!given) continue;

@@ -26,7 +26,9 @@ void add_configuration(const Command& command, Values& values, const base::Path&
 /// Sets an option from a hyperparameter, whose name has _ for -. Throws invalid if the command does not have it.
 void add_hyperparameter(const Command& command, Values& values, std::string_view name, std::string_view text);
 
-/// Throws invalid if a required positional is missing, or a value is none of those that its option names.
+/// Throws invalid if a value is none of those that its option names.
+void check_choices(const Command& command, const Values& values);
+/// The same, and if a required positional is missing.
 void check(const Command& command, const Values& values);
 
 }  // namespace textmill::cli

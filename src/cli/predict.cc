@@ -16,10 +16,12 @@ int predict(const Values& values) {
                                   .columns = columns(values),
                                   .classifier = {engine_options(values), max_length_option(values)}};
   if (values.has("PAIR")) options.pair = values.text("PAIR");
-  Output out;
-  offline::predict(options, {}, [&](const std::string& line) { (out.line() += line) += '\n'; });
-  out.finish();
-  return 0;
+  return interruptible([&](std::stop_token stop) {
+    Output out;
+    offline::predict(options, std::move(stop),
+                     [&](const std::string& line) { (out.line() += line) += '\n'; });
+    out.finish();
+  });
 }
 
 }  // namespace

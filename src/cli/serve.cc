@@ -28,25 +28,32 @@ void set_address(serve::ServeOptions& options, const Given& given) {
   options.port = static_cast<uint16_t>(std::stoi(port));
 }
 
-int serve_from_shell(const Values& values) {
-  serve::ServeOptions options{.model = values.text("MODEL"),
-                              .engine = engine_options(values),
-                              .max_length = max_length_option(values)};
-  if (const Given* listen = values.find("listen")) set_address(options, *listen);
+serve::ServeOptions serve_options(const Values& values) {
+  serve::ServeOptions options{.engine = engine_options(values), .max_length = max_length_option(values)};
   if (auto n = values.integer("max-batch-tokens", 1)) options.max_batch_tokens = *n;
   if (auto n = values.integer("max-queue", 1)) options.max_queue = static_cast<size_t>(*n);
   if (auto n = values.integer("max-body", 1)) options.max_body = static_cast<uint64_t>(*n);
+  return options;
+}
+
+int serve_from_shell(const Values& values) {
+  serve::ServeOptions options = serve_options(values);
+  options.model = values.text("MODEL");
+  if (const Given* listen = values.find("listen")) set_address(options, *listen);
   base::StopSignals signals;
   return serve::serve(options, signals);
 }
 
 /// The serving container: the model in /opt/ml/model, on every address, as the hosting side connects from outside.
-int serve_in_container() {
+int serve_in_container(const Values& values) {
   contract::ServingEnvironment environment = contract::read_serving_environment();
-  base::set_log({.level = environment.log_level});
-  serve::ServeOptions options{
-      .model = contract::Layout::from_environment().model(), .host = "0.0.0.0", .port = environment.port};
-  if (environment.max_payload_bytes) options.max_body = static_cast<uint64_t>(*environment.max_payload_bytes);
+  if (!values.has("log-level") && !values.has("log-format")) base::set_log({.level = environment.log_level});
+  serve::ServeOptions options = serve_options(values);
+  options.model = contract::Layout::from_environment().model();
+  options.host = "0.0.0.0";
+  options.port = environment.port;
+  if (auto bytes = environment.max_payload_bytes)  // 0: SageMaker's word for no limit
+    options.max_body = *bytes ? static_cast<uint64_t>(*bytes) : INT64_MAX;
   base::StopSignals signals;
   return serve::serve(options, signals);
 }

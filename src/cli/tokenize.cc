@@ -37,6 +37,7 @@ void append_line(std::string& out, const text::Tokenizer& tokenizer, const text:
 
 int tokenize(const Values& values) {
   values.require_one_of("TEXT", "data");
+  data::Columns of_data = columns(values);
   text::EncodeOptions options{.add_special_tokens = !values.on("no-special-tokens")};
   if (auto length = values.integer("max-length", 1)) options.max_length = static_cast<size_t>(*length);
   text::Tokenizer tokenizer = text::Tokenizer::load(values.text("MODEL"));
@@ -48,7 +49,7 @@ int tokenize(const Values& values) {
     tokenizer.encode(values.text("TEXT"), pair, options, encoding);
     append_line(out.line(), tokenizer, encoding);
   } else {
-    data::DatasetReader reader(values.text("data"), columns(values), false);
+    data::DatasetReader reader(values.text("data"), of_data, false);
     base::log(base::Level::info, "data", {{"schema", reader.schema().describe()}});
     for (data::Example example; reader.next(example);) {
       tokenizer.encode(example.text, example.text_pair, options, encoding);

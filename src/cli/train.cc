@@ -17,11 +17,15 @@ int train(const train::TrainPaths& paths, const train::TrainOptions& options) {
   return outcome == train::Outcome::stopped ? 128 + signals.signal() : 0;
 }
 
+void set_options(train::TrainOptions& options, const Values& values) {
+  for (const train::OptionRow& row : train::option_rows())
+    if (const Given* given = values.find(row.name)) row.set(options, {given->where, given->text});
+}
+
 int train_from_shell(const Values& values) {
   for (std::string_view name : {"model", "train", "output"}) values.require(name);
   train::TrainOptions options;
-  for (const train::OptionRow& row : train::option_rows())
-    if (const Given* given = values.find(row.name)) row.set(options, {given->where, given->text});
+  set_options(options, values);
   return train(
       {values.text("model"), values.text("train"), values.text("validation"), values.text("output"), {}},
       options);
@@ -34,11 +38,12 @@ base::Path channel(const contract::TrainingInput& input, const std::string& name
 
 /// The training container: hyperparameters and channels in, a model out. It goes on from what an earlier attempt left in
 /// the checkpoints.
-int train_in_container() {
+int train_in_container(const Values& values) {
   contract::Layout layout = contract::Layout::from_environment();
   try {
     contract::TrainingInput input = contract::read_training_input(layout);
     train::TrainOptions options{.resume = true};
+    set_options(options, values);
     for (const auto& [name, text] : input.hyperparameters) train::set_option(options, name, text);
     for (const char* name : {"model", "train"})
       if (!input.channel(name))

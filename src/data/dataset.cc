@@ -143,6 +143,8 @@ DatasetReader::~DatasetReader() = default;
 
 void DatasetReader::list_files(const Path& path) {
   if (!std::filesystem::is_directory(path)) {
+    if (std::filesystem::exists(path) && !std::filesystem::is_regular_file(path))
+      throw wrong(path.string(), "is no regular file; it is read twice, first to find its columns: save it");
     files_.push_back({path, ""});
     return;
   }

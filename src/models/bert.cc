@@ -69,7 +69,7 @@ BertConfig distilbert_config(const format::JsonView& json) {
   c.hidden = size(json, "dim", 768);
   c.heads = size(json, "n_heads", 12);
   c.mlp = size(json, "hidden_dim", 3072);
-  c.layers = size(json, "n_layers", 6);
+  c.layers = layers(json, "n_layers", 6);
   c.positions = size(json, "max_position_embeddings", 512);
   c.activation = activation(json, "activation", "gelu");
   c.dropout = probability(json, "dropout", 0.1);
@@ -84,7 +84,7 @@ BertConfig plain_config(const format::JsonView& json, Family family) {
   c.hidden = size(json, "hidden_size", 768);
   c.heads = size(json, "num_attention_heads", 12);
   c.mlp = size(json, "intermediate_size", 3072);
-  c.layers = size(json, "num_hidden_layers", 12);
+  c.layers = layers(json, "num_hidden_layers", 12);
   c.positions = size(json, "max_position_embeddings", 512);
   c.types = size(json, "type_vocab_size", 2);
   c.norm_eps = json.get_number("layer_norm_eps", 1e-12);

@@ -14,6 +14,10 @@ int size(const format::JsonView& config, const char* member, int absent) {
   return static_cast<int>(config.get_integer(member, absent, 1, 1 << 26));
 }
 
+int layers(const format::JsonView& config, const char* member, int absent) {
+  return static_cast<int>(config.get_integer(member, absent, 1, 1000));
+}
+
 double probability(const format::JsonView& config, const char* member, double absent) {
   double p = config.get_number(member, absent);
   if (!(p >= 0 && p < 1)) config.at(member).fail("a number from 0 to below 1");
@@ -53,7 +57,7 @@ int labels(const format::JsonView& config) {
     if (count == 0) names->fail("at least one label");
     return static_cast<int>(count);
   }
-  return static_cast<int>(config.get_integer("num_labels", 2, 1, 1 << 26));
+  return static_cast<int>(config.get_integer("num_labels", 2, 1, 1 << 20));
 }
 
 }  // namespace textmill::models

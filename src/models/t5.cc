@@ -19,8 +19,8 @@ T5Config t5_config(const format::JsonView& json) {
   c.heads = size(json, "num_heads", 8);
   c.head_dim = size(json, "d_kv", 64);
   c.mlp = size(json, "d_ff", 2048);
-  c.encoder_layers = size(json, "num_layers", 6);
-  c.decoder_layers = size(json, "num_decoder_layers", c.encoder_layers);
+  c.encoder_layers = layers(json, "num_layers", 6);
+  c.decoder_layers = layers(json, "num_decoder_layers", c.encoder_layers);
   c.buckets = size(json, "relative_attention_num_buckets", 32);
   c.max_distance = size(json, "relative_attention_max_distance", 128);
   c.dropout = probability(json, "dropout_rate", 0.1);

@@ -39,7 +39,11 @@ Json describe(const base::Path& path) {
   tasks::ModelFolder folder(path);
   // Loaded if it can be: then all tensors are there, in the right shapes, and held as they are stored.
   std::unique_ptr<models::TextClassifier> loaded;
-  if (folder.has_head()) loaded = folder.load();
+  if (folder.has_head()) {
+    loaded = folder.load();
+  } else {
+    folder.check_weights();
+  }
   models::TextClassifier bare(folder.architecture());
   models::TextClassifier& model = loaded ? *loaded : bare;
   int64_t parameters = nn::count_parameters(folder.has_head() ? nn::fields(model) : nn::fields(model.body));

@@ -6,6 +6,11 @@
 namespace textmill::offline {
 format::Json evaluate(const EvaluateOptions& options, std::stop_token stop) {
   tasks::Classifier classifier(options.model, options.classifier);
+  if (classifier.multi_label()) {
+    throw base::Error(
+        base::Kind::invalid,
+        options.model.string() + ": a multi-label model; only models that choose one label are scored");
+  }
   log_choices(classifier);
   data::DatasetReader reader(options.data, options.columns);
   const auto& labels = classifier.labels();

@@ -110,6 +110,7 @@ std::vector<float> Classifier::scores(std::span<const float> logits) const {
 }
 
 const std::vector<std::string>& Classifier::labels() const { return state_->folder.labels(); }
+bool Classifier::multi_label() const { return state_->folder.multi_label(); }
 const MaxLength& Classifier::max_length() const { return state_->max_length; }
 nn::Format Classifier::format() const { return state_->format; }
 int Classifier::threads() const { return state_->pool.threads(); }

@@ -50,6 +50,7 @@ class Classifier {
   std::vector<float> scores(std::span<const float> logits) const;
 
   const std::vector<std::string>& labels() const;  // by id
+  bool multi_label() const;
   const MaxLength& max_length() const;
   nn::Format format() const;
   int threads() const;

@@ -91,6 +91,14 @@ std::string body_name(std::span<nn::Weight* const> weights) {
   return weights[0]->name.substr(0, weights[0]->name.find('.'));
 }
 
+/// Without those of the head.
+std::vector<nn::Weight*> body_fields(models::TextClassifier& model) {
+  auto body = nn::fields(model), head = nn::fields(model.head);
+  std::erase_if(body,
+                [&](auto* weight) { return std::find(head.begin(), head.end(), weight) != head.end(); });
+  return body;
+}
+
 /// The configuration of a classifier with these labels, as transformers writes it.
 Json config_for(Json config, const std::vector<std::string>& labels) {
   std::string type = JsonView(config, "config.json").at("model_type").string();
@@ -177,13 +185,17 @@ std::unique_ptr<models::TextClassifier> ModelFolder::load_all(const models::Bert
   return model;
 }
 
+void ModelFolder::check_weights() const {
+  models::TextClassifier model(architecture_);
+  auto weights = has_head() ? nn::fields(model) : body_fields(model);
+  nn::require_weights(nn::load_weights(weights, *stored_, body_name(weights)), *stored_);
+}
+
 std::unique_ptr<models::TextClassifier> ModelFolder::load_with_fresh_head(
     const models::BertConfig& architecture, uint64_t seed) const {
   require_trainable();
   auto model = std::make_unique<models::TextClassifier>(architecture);
-  auto body = nn::fields(*model), head = nn::fields(model->head);
-  std::erase_if(body,
-                [&](auto* weight) { return std::find(head.begin(), head.end(), weight) != head.end(); });
+  auto body = body_fields(*model), head = nn::fields(model->head);
   nn::require_weights(nn::load_weights(body, *stored_, body_name(body)), *stored_);
 
   std::vector<nn::Weight*> fresh{&model->head.out.weight, &model->head.out.bias};
@@ -203,7 +215,14 @@ std::unique_ptr<models::TextClassifier> ModelFolder::load_with_fresh_head(
 std::optional<text::Tokenizer> ModelFolder::find_tokenizer() const {
   bool known = architecture_.family != models::BertConfig::Family::roberta &&
                (fs::exists(folder_ / "tokenizer.json") || fs::exists(folder_ / "vocab.txt"));
-  return known ? std::optional(text::Tokenizer::load(folder_)) : std::nullopt;
+  if (!known) return {};
+  text::Tokenizer tokenizer = text::Tokenizer::load(folder_);
+  if (tokenizer.vocab_size() > architecture_.vocab) {
+    throw Error(Kind::invalid,
+                fmt::format("{}: the tokenizer has {} tokens, but vocab_size in config.json is {}",
+                            path_.string(), tokenizer.vocab_size(), architecture_.vocab));
+  }
+  return tokenizer;
 }
 
 text::Tokenizer ModelFolder::tokenizer() const {

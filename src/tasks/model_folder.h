@@ -43,6 +43,9 @@ class ModelFolder {
   /// Lets go of the weights' pages that were read; they come back from the file.
   void release_pages() const { stored_->release_pages(); }
 
+  /// All tensors are there in the right shapes, those of a head only if there is one. Throws as load() does.
+  void check_weights() const;
+
   /// SHA-256 of the weights' files.
   std::string checksum() const;
 

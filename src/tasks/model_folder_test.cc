@@ -127,6 +127,19 @@ TEST_F(ModelFolderTest, what_is_written_opens_with_the_same_weights) {
   }
 }
 
+TEST_F(ModelFolderTest, files_of_tokenizers_that_are_not_built_are_copied_unchanged) {
+  write_tiny_model(path, {.model_type = "roberta"});
+  const std::vector<std::string> names{"vocab.json", "merges.txt", "tokenizer.json",
+                                       "special_tokens_map.json", "sentencepiece.bpe.model"};
+  for (const auto& name : names) base::write_file_durably(path / name, name + std::string("\0\xff\n", 3));
+  ModelFolder model(path);
+  auto weights = model.load();
+  base::TemporaryFolder other;
+  write_model_folder(other.path(), model, *weights, model.labels(), 17);
+  for (const auto& name : names)
+    EXPECT_EQ(base::read_file(other.path() / name), base::read_file(path / name)) << name;
+}
+
 TEST_F(ModelFolderTest, the_maximum_length_is_the_first_that_is_said) {
   write_tiny_model(path);
   auto length = [&](std::optional<int> flag = {}) {

@@ -69,6 +69,9 @@ BAD = {
     "unsupported architecture": (lambda f: config(f, model_type="resnet", architectures=["ResNetForImageClassification"]), "resnet"),
     "heads that do not divide": (lambda f: config(f, num_attention_heads=5), "config.json: expected a hidden size that 5 heads divide"),
     "a size that is text": (lambda f: config(f, hidden_size="64"), "hidden_size"),
+    "layers without end": (lambda f: config(f, num_hidden_layers=60_000_000), "num_hidden_layers"),
+    "more positions than the table": (lambda f: config(f, max_position_embeddings=2**26), "position_embeddings"),
+    "a vocabulary larger than the table": (lambda f: (f / "vocab.txt").open("a").write("\n".join(f"w{i}" for i in range(99))), "vocab_size"),
     "a configuration that is not JSON": (lambda f: (f / "config.json").write_text("{"), "config.json:1"),
     "no configuration": (lambda f: (f / "config.json").unlink(), "config.json"),
 }
@@ -78,13 +81,22 @@ BAD = {
 def test_one_error_names_it(textmill, folder, case):
     damage, named = BAD[case]
     damage(folder)
-    for arguments in (["predict", folder, "the film"], ["serve", folder, "--listen", "127.0.0.1:0"]):
+    for arguments in (["describe", folder], ["predict", folder, "the film"], ["serve", folder, "--listen", "127.0.0.1:0"]):
         done = textmill(*arguments, check=False, timeout=30)
         assert done.returncode == 2, (arguments, done)
         assert done.stdout == ""
         lines = [line for line in done.stderr.splitlines() if line.startswith("textmill: ")]
         assert len(lines) == 1 and named in lines[0], done.stderr
         assert str(folder) in lines[0], done.stderr
+
+
+@pytest.mark.parametrize("change", [lambda t: t.pop(QUERY[5:]), lambda t: t.update({QUERY[5:]: t[QUERY[5:]][:32].clone()})])
+def test_a_bare_encoder_is_described_only_if_it_is_whole(textmill, tmp_path, change):
+    folder = tiny_bert(tmp_path / "bare")
+    assert textmill("describe", folder).returncode == 0
+    rewrite(folder, change)
+    done = textmill("describe", folder, check=False)
+    assert done.returncode == 2 and QUERY in done.stderr, done.stderr
 
 
 def test_without_a_tokenizer_text_is_refused(textmill, folder):

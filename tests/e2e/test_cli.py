@@ -6,8 +6,11 @@ import re
 import shutil
 import signal
 import subprocess
+import tarfile
 
 import pytest
+
+from tiny_models import tiny_bert
 
 COMMANDS = ["train", "evaluate", "predict", "serve", "tokenize", "describe"]
 
@@ -36,7 +39,7 @@ def ids(done) -> list:
 
 
 def test_help_names_every_command(textmill):
-    for arguments in ([], ["--help"], ["help"]):
+    for arguments in ([], ["--help"], ["help"], ["-h"]):
         done = textmill(*arguments)
         assert re.findall(r"^  (\w+) ", done.stdout, re.M)[: len(COMMANDS)] == COMMANDS
         assert done.stderr == ""
@@ -99,6 +102,26 @@ def test_jsonl_and_csv_of_pairs(textmill, tokenizer, tmp_path):
     (["tokenize", "M", "T", "P", "more"], "'more': one argument too many"),
     (["tokenize", "M", "T", "--max-lenght", "3"], "--max-lenght: no such option; did you mean --max-length?"),
     (["tokenize", "M", "T", "--max_length", "3"], "--max_length: no such option; did you mean --max-length?"),
+    (["tokenize", "M", "T", "---max-length", "3"], "---max-length: no such option; did you mean --max-length?"),
+    (["tokenize", "M", "T", "--text", "a"], "--text names a column of --data, which is missing"),
+    (["predict", "M", "T", "--text-pair", "a"], "--text-pair names a column of --data, which is missing"),
+    (["predict", "M"], "TEXT or --data is missing"),
+    (["predict", "M", "T", "--data", "D"], "TEXT 'T' and --data exclude each other"),
+    (["predict", "M", "T", "--resume"], "--resume: no such option"),
+    (["evaluate", "M", "T"], "'T': one argument too many"),
+    (["evaluate", "M", "--data", "D", "--text-pair", "b", "--positve", "1"], "--positve: no such option; did you mean --positive?"),
+    (["train", "M"], "'M': one argument too many"),
+    (["train", "--model", "M", "--train", "F"], "--output is missing"),
+    (["train", "--model", "M", "--train", "F", "--output", "O", "--text-pair", "b"], "text-pair: needs text, the column of the first text"),
+    (["train", "--model", "M", "--train", "F", "--output", "O", "--task", "summarization"], "--task: 'summarization' is not a task; known: text-classification"),
+    (["train", "--model", "M", "--train", "F", "--output", "O", "--batch-size", "1000000", "--gradient-accumulation", "1000000"],
+     "batch-size 1000000 times gradient-accumulation 1000000 is too large"),
+    (["serve", "M", "--listen", "8080"], "--listen 8080: expected ADDRESS:PORT"),
+    (["serve", "M", "--listen", "127.0.0.1:99999"], "--listen 127.0.0.1:99999: expected ADDRESS:PORT"),
+    (["describe", "M", "--threads", "2"], "--threads: no such option"),
+    (["--verison"], "--verison: no such command; did you mean --version?"),
+    (["--version", "extra"], "'extra': one argument too many"),
+    (["completion", "bash", "zsh"], "'zsh': one argument too many"),
     (["tokenize", "M", "T", "-m", "3"], "-m: options begin with --"),
     (["tokenize", "M", "T", "--max-length"], "--max-length: takes N"),
     (["tokenize", "M", "T", "--max-length", "x"], "--max-length: 'x' is not a whole number of at least 1"),
@@ -218,11 +241,31 @@ def test_a_full_disk_is_a_failure(build, tokenizer):
 
 
 def test_a_signal_ends_a_command(build, tokenizer, tmp_path):
-    os.mkfifo(tmp_path / "d.tsv")
-    process = subprocess.Popen([build / "textmill", "tokenize", tokenizer, "--data", tmp_path / "d.tsv"], stderr=subprocess.DEVNULL)
-    with open(tmp_path / "d.tsv", "w"):  # opened on both sides: it reads
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=30) == -signal.SIGTERM  # a shell shows 143
+    (tmp_path / "d.tsv").write_text("hello\n" * 20000)
+    process = subprocess.Popen([build / "textmill", "tokenize", tokenizer, "--data", tmp_path / "d.tsv"],
+                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    process.stdout.read(1)  # nobody reads the rest, so it waits in the middle
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=30) == -signal.SIGTERM  # a shell shows 143
+    process.stdout.close()
+
+
+def test_an_archive_leaves_nothing_behind(build, tmp_path):
+    """Neither after a signal nor when the reader of stdout goes."""
+    model = tiny_bert(tmp_path / "model", ["no", "yes"])
+    with tarfile.open(tmp_path / "model.tar.gz", "w:gz") as archive:
+        archive.add(model, arcname=".")
+    (tmp_path / "d.tsv").write_text("the film was great\n" * 20000)
+    (tmp_path / "scratch").mkdir()
+    for status, end in ((143, lambda p: p.send_signal(signal.SIGTERM)), (141, lambda p: None)):
+        process = subprocess.Popen([build / "textmill", "predict", tmp_path / "model.tar.gz", "--data", tmp_path / "d.tsv"],
+                                   stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=os.environ | {"TMPDIR": str(tmp_path / "scratch")})
+        process.stdout.read(1)
+        assert len(list((tmp_path / "scratch").iterdir())) == 1
+        end(process)
+        process.stdout.close()
+        assert process.wait(timeout=30) == status
+        assert not list((tmp_path / "scratch").iterdir())
 
 
 def test_only_the_libraries_of_every_debian(build):
