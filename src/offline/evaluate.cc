@@ -1,9 +1,11 @@
 #include "offline/evaluate.h"
 
+#include "base/error.h"
 #include "offline/batches.h"
 #include "tasks/scores.h"
 
 namespace textmill::offline {
+
 format::Json evaluate(const EvaluateOptions& options, std::stop_token stop) {
   tasks::Classifier classifier(options.model, options.classifier);
   if (classifier.multi_label()) {
