@@ -18,8 +18,8 @@ std::string gib(int64_t bytes) { return fmt::format("{:.2f} GiB", static_cast<do
 
 TrainingPlan make_training_plan(models::TextClassifier& model, nn::Format format) {
   auto recorded = models::record_classifier(model, {.training = true});
-  return {recorded.inputs, nn::make_plan(std::move(recorded.recording),
-                                         tasks::plan_options(format, nn::Backward::outputs))};
+  return {recorded.inputs,
+          nn::make_plan(std::move(recorded.recording), tasks::plan_options(format, nn::Backward::outputs))};
 }
 
 void check_memory(const TrainingPlan& plan, const Examples& examples, const TrainOptions& options,
