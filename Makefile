@@ -38,6 +38,7 @@ everything:
 
 test: everything
 	@cd $(BUILD) && ctest --output-on-failure -j 2 $(CTEST)
+	@awk '/: Skipped$$/ { where = $$1; getline; print "SKIPPED", where, $$0 }' $(BUILD)/Testing/Temporary/LastTest.log | sort -u
 	@$(PYTHON) -m pytest -q -rs tests $(PYTEST)
 
 check:

@@ -12,7 +12,8 @@ clang-format-16 --dry-run -Werror $sources
 echo "check: layers and sizes"
 python3 tools/check_layers.py
 python3 tools/check_sizes.py
-sh -n tools/*.sh .ci/run
+for script in tools/*.sh; do sh -n "$script"; done
+bash -n .ci/run
 
 echo "check: clang build"
 cmake --preset fuzz >build/fuzz-configure.log || { cat build/fuzz-configure.log; exit 1; }
