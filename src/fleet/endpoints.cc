@@ -96,7 +96,7 @@ void Endpoints::run(std::stop_token stop) {
   while (!stop.stop_requested()) {
     try {
       while (!stop.stop_requested() && pass()) {}
-    } catch (const base::Error& error) {
+    } catch (const std::exception& error) {  // a file system's and a full memory's too: the thread goes on
       base::log(base::Level::error, "endpoints_not_looked_at", {{"error", error.what()}});
       due_ = kLook;
     }
@@ -138,7 +138,7 @@ bool Endpoints::pass() {
     if (endpoint.status == "Failed" && replicas.empty()) continue;
     try {
       acted |= tend(endpoint, replicas);
-    } catch (const base::Error& error) {
+    } catch (const std::exception& error) {
       base::log(base::Level::error, "endpoint_not_tended",
                 {{"endpoint", endpoint.name}, {"error", error.what()}});
     }
@@ -263,7 +263,7 @@ void Endpoints::act(Resource& endpoint, const plan::EndpointAction& action) {
     case What::ready: setbacks_.clear(); return set_status(records::kReplica, action.of, "Ready");
     case What::stop: return set_status(records::kReplica, action.of, "Stopping");
     case What::forget: return forget(action.of, endpoint.name, !action.reason.empty());
-    case What::in_service: return set_status(records::kEndpoint, endpoint.name, "InService");
+    case What::in_service: return put_in_service(endpoint.name);
     case What::fail: return fail(endpoint, action.reason);
     case What::remove:
       store_.database().write(
@@ -277,6 +277,15 @@ void Endpoints::set_status(const records::Kind& kind, const std::string& name, s
     resources_.set_status(c, kind, now, status);
   });
   told_.announce();
+}
+
+/// Who reads InService may invoke at once, so the routes come first.
+void Endpoints::put_in_service(const std::string& name) {
+  World world = read_world();
+  for (Resource& endpoint : world.endpoints)
+    if (endpoint.name == name) endpoint.status = "InService";
+  publish(world);
+  set_status(records::kEndpoint, name, "InService");
 }
 
 void Endpoints::fail(const Resource& endpoint, const std::string& reason) {

@@ -76,6 +76,7 @@ class Endpoints {
                       uint16_t port, const std::string& token);
   void forget(const std::string& id, const std::string& endpoint, bool failed);
   void set_status(const records::Kind& kind, const std::string& name, std::string_view status);
+  void put_in_service(const std::string& name);
   void fail(const records::Resource& endpoint, const std::string& reason);
 
   void take_journal(records::Resource& replica, Known& known);

@@ -195,6 +195,16 @@ def test_a_program_from_creation_to_deletion(server, sagemaker, runtime, deploy,
     assert not any(folder.exists() for folder in folders)
 
 
+def test_in_service_means_it_can_be_invoked(sagemaker, runtime, deploy, program):
+    """Asked for without a pause, in the moment that the status turns."""
+    image = program(PROGRAM)
+    for _ in range(5):
+        endpoint = deploy(image, wait=False)["EndpointName"]
+        while sagemaker.describe_endpoint(EndpointName=endpoint)["EndpointStatus"] == "Creating":
+            pass
+        assert runtime.invoke_endpoint(EndpointName=endpoint, Body=b"now")["Body"].read().endswith(b"|now")
+
+
 def test_errors_before_anything_happens(sagemaker, runtime, name, deploy, program, refused):
     endpoint = name()
     assert refused(sagemaker.create_endpoint, EndpointName=endpoint, EndpointConfigName="Nobody") == (
