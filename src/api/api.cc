@@ -52,7 +52,7 @@ struct Api::Served {
   base::Histogram* seconds;
 };
 
-Api::Api(store::Store& store, records::Account account)
+Api::Api(store::Store& store, const records::Account& account)
     : keys_(store, account),
       tokens_(store.secret("tokens")),
       resources_(account, tokens_),

@@ -16,7 +16,7 @@ namespace textmill::api {
 /// server.
 class Api {
  public:
-  Api(store::Store& store, records::Account account);
+  Api(store::Store& store, const records::Account& account);
   Api(const Api&) = delete;
   ~Api();
 

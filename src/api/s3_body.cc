@@ -172,11 +172,10 @@ Checksum unpack_checksum(const Value& properties) {
 Checksum checksum_in(const http::Headers& headers) {
   static constexpr std::string_view kPrefix = "x-amz-checksum-", kOthers[] = {"mode", "type", "algorithm"};
   Checksum out;
-  for (const auto& [name, value] : headers) {
-    if (!http::same_name(std::string_view(name).substr(0, kPrefix.size()), kPrefix)) continue;
-    auto same = [&](std::string_view other) {
-      return http::same_name(std::string_view(name).substr(kPrefix.size()), other);
-    };
+  for (const http::Headers::Field& field : headers) {
+    std::string_view name = field.first;
+    if (!http::same_name(name.substr(0, kPrefix.size()), kPrefix)) continue;
+    auto same = [&](std::string_view other) { return http::same_name(name.substr(kPrefix.size()), other); };
     if (std::ranges::any_of(kOthers, same)) continue;
     auto found = std::ranges::find_if(kAlgorithms,
                                       [&](const Algorithm& a) { return http::same_name(name, a.header); });
@@ -188,7 +187,7 @@ Checksum checksum_in(const http::Headers& headers) {
       throw fault("InvalidRequest", {},
                   "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.");
     }
-    out = {found, value};
+    out = {found, field.second};
   }
   return out;
 }
