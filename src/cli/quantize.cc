@@ -53,7 +53,7 @@ int quantize(const Values& values) {
 
 Command quantize_command() {
   return {"quantize",
-          "a model in 8 bits whose metric stays near that of the model; exit status 3 if none does",
+          "a model in 8 bits that loses no more than a goal; exit status 3 if none does",
           {{"MODEL", "a Hugging Face folder, or a model.tar.gz of one"}},
           with_engine_options(with_column_options(
               {data_option(),

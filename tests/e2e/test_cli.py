@@ -12,7 +12,7 @@ import pytest
 
 from tiny_models import tiny_bert
 
-COMMANDS = ["train", "evaluate", "predict", "serve", "tokenize", "describe"]
+COMMANDS = ["train", "evaluate", "predict", "quantize", "serve", "tokenize", "describe"]
 
 
 @pytest.fixture()
