@@ -1,10 +1,12 @@
 """A textmill server for tests: its process, its folder, its clients."""
 
+import contextlib
 import json
 import os
 import re
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -73,6 +75,27 @@ class Server:
         return os.environ | {"AWS_ENDPOINT_URL": self.url, "AWS_ACCESS_KEY_ID": self.access_key, "AWS_SECRET_ACCESS_KEY": self.secret,
                              "AWS_REGION": "us-east-1", "AWS_DEFAULT_REGION": "us-east-1", "AWS_PAGER": "", "AWS_EC2_METADATA_DISABLED": "true",
                              "AWS_CONFIG_FILE": "/nonexistent", "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent"}
+
+
+@contextlib.contextmanager
+def others_create(create, pause: float = 0):
+    """A thread that calls create(0), create(1), ... all the while."""
+    done = threading.Event()
+
+    def work():
+        for i in range(10_000):
+            if done.is_set():
+                return
+            create(i)
+            done.wait(pause)
+
+    creator = threading.Thread(target=work)
+    creator.start()
+    try:
+        yield
+    finally:
+        done.set()
+        creator.join()
 
 
 def await_that(condition, what: str, seconds: float = 20):

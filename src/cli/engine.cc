@@ -29,17 +29,16 @@ std::optional<int> max_length_option(const Values& values) {
   return length ? std::optional(static_cast<int>(*length)) : std::nullopt;
 }
 
-int interruptible(const std::function<void(std::stop_token)>& work) {
+int interruptible(const std::function<int(std::stop_token)>& work) {
   std::signal(SIGPIPE,
               SIG_IGN);  // a write fails instead; these commands start no program that would inherit it
   base::StopSignals signals;
   try {
-    work(signals.token());
+    return work(signals.token());
   } catch (const base::Error& error) {
     if (error.kind() != base::Kind::cancelled) throw;
     return 128 + (signals.signal() ? signals.signal() : SIGPIPE);
   }
-  return 0;
 }
 
 }  // namespace textmill::cli

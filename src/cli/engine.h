@@ -20,6 +20,6 @@ std::optional<int> max_length_option(const Values& values);
 
 /// Runs `work` to its end, or to the signal: then what it holds is given back, such as an unpacked archive. So it is
 /// when nobody reads stdout any more. Returns the exit status.
-int interruptible(const std::function<void(std::stop_token)>& work);
+int interruptible(const std::function<int(std::stop_token)>& work);
 
 }  // namespace textmill::cli

@@ -19,6 +19,7 @@ int evaluate(const Values& values) {
     Output out;
     out.line() += format::to_pretty_text(offline::evaluate(options, std::move(stop)));
     out.finish();
+    return 0;
   });
 }
 

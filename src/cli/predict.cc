@@ -21,6 +21,7 @@ int predict(const Values& values) {
     offline::predict(options, std::move(stop),
                      [&](const std::string& line) { (out.line() += line) += '\n'; });
     out.finish();
+    return 0;
   });
 }
 

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
-#include "base/signals.h"
 #include "cli/columns.h"
 #include "cli/commands.h"
 #include "cli/engine.h"
@@ -36,17 +35,13 @@ int quantize(const Values& values) {
   options.relative = !values.has("max-loss-absolute");
   options.max_loss = values.number(options.relative ? "max-loss" : "max-loss-absolute", 0, 1).value_or(0.01);
   options.confidence = values.number("confidence", 0, 1).value_or(0.5);
-  base::StopSignals signals;
-  try {
-    format::Json result = offline::quantize(options, signals.token());
+  return interruptible([&](std::stop_token stop) {
+    format::Json result = offline::quantize(options, std::move(stop));
     Output out;
     out.line() += format::to_pretty_text(result);
     out.finish();
     return *result.find("met")->boolean() ? 0 : kGoalMissed;
-  } catch (const base::Error& error) {
-    if (error.kind() != base::Kind::cancelled) throw;
-    return 128 + signals.signal();
-  }
+  });
 }
 
 }  // namespace

@@ -18,13 +18,11 @@ kernel::Product Cpu::product(const Step& step, int out) {
     auto [x, scales] = quantized(op.inputs[0]);
     p.terms[p.term_count++] = term(op, 0, x);
     p.in_8_bits = {scales, w.scales, w.starts.data()};
-    p.bias = vector(op, 1);
-    p.out = tensors_[out];
-    return p;
+  } else {
+    const void* x = read(op.inputs[0]);
+    p.terms[p.term_count++] = term(op, 0, x);
+    if (op.weights.size() > 2) p.terms[p.term_count++] = term(op, 3, adapted(op, x));
   }
-  const void* x = read(op.inputs[0]);
-  p.terms[p.term_count++] = term(op, 0, x);
-  if (op.weights.size() > 2) p.terms[p.term_count++] = term(op, 3, adapted(op, x));
   p.bias = vector(op, 1);
   p.out = tensors_[out];
   return p;

@@ -9,6 +9,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "offline/batches.h"
 #include "tasks/inference.h"
@@ -66,12 +67,14 @@ class Search {
  private:
   void read_rows();
   Json header() const;
+  std::string rows_sha256() const;
   void open_journal();
   void note(const Trial& trial);
   const Trial& trial(int kept);
   Trial evaluate(std::string name, int kept, nn::Format format);
   std::vector<bool> choice(int kept) const;
-  tasks::Loss loss(const Trial& trial) const;
+  tasks::Paired paired(const Trial& trial) const;
+  const tasks::Loss& loss(const Trial& trial);
   bool met(int kept) { return loss(trial(kept)).within >= options_.confidence; }
   int fewest_kept();
   Json result(int chosen, bool met);
@@ -82,13 +85,13 @@ class Search {
   nn::Format format_;
   nn::kernel::Pool pool_;
   std::optional<tasks::Quantizable> model_;
-  int max_length_ = 0;
   std::optional<int> positive_;
   Rows rows_;
   std::vector<double> noise_;
   std::vector<int> order_;  // of layers, the most noise first
   Trial reference_;
-  std::map<int, Trial> trials_;  // by layers kept
+  std::map<int, Trial> trials_;        // by layers kept
+  std::map<int, tasks::Loss> losses_;  // of trials, once somebody asked
   Json journal_;
 };
 
@@ -99,18 +102,18 @@ tasks::PackedItem pack(const text::Tokenizer& tokenizer, const data::Example& ro
 
 void Search::read_rows() {
   text::Tokenizer tokenizer = folder_.tokenizer();
-  max_length_ = folder_.max_length(options_.classifier.max_length, &tokenizer).tokens;
+  int max_length = folder_.max_length(options_.classifier.max_length, &tokenizer).tokens;
   if (options_.positive) positive_ = label_id(folder_.labels(), *options_.positive, "--positive");
   data::DatasetReader reader(options_.data, options_.columns);
   base::log(base::Level::info, "data", {{"schema", reader.schema().describe()}});
   for (data::Example row; reader.next(row);) {
     rows_.evaluation.push_back(
-        {pack(tokenizer, row, max_length_), label_id(folder_.labels(), *row.label, reader.where())});
+        {pack(tokenizer, row, max_length), label_id(folder_.labels(), *row.label, reader.where())});
   }
   if (!options_.calibration.empty()) {
     data::DatasetReader calibration(options_.calibration, options_.columns, false);
     for (data::Example row; rows_.calibration.size() < kCalibrationRows && calibration.next(row);)
-      rows_.calibration.push_back(pack(tokenizer, row, max_length_));
+      rows_.calibration.push_back(pack(tokenizer, row, max_length));
   } else {
     size_t rows = std::min(kCalibrationRows, (rows_.evaluation.size() + 1) / 2);
     for (size_t i = 0; i < rows; i++) rows_.calibration.push_back(rows_.evaluation[i].item);
@@ -129,11 +132,29 @@ void Search::read_rows() {
 /// What must be equal for trials of an earlier run to count.
 Json Search::header() const {
   return Json::object({{"model_sha256", folder_.checksum()},
-                       {"data_sha256", data::dataset_sha256(options_.data)},
+                       {"rows_sha256", rows_sha256()},
                        {"scheme", kScheme},
-                       {"precision", tasks::name(format_)},
-                       {"max_length", max_length_},
-                       {"rows", rows_.evaluation.size()}});
+                       {"precision", tasks::name(format_)}});
+}
+
+/// Of all rows as the model sees them, so of whatever chose them: files, columns, the longest sequence.
+std::string Search::rows_sha256() const {
+  base::Sha256 sum;
+  auto add = [&](const std::vector<int32_t>& numbers) {
+    int64_t size = std::ssize(numbers);
+    sum.update(std::as_bytes(std::span(&size, 1)));
+    sum.update(std::as_bytes(std::span(numbers)));
+  };
+  auto add_item = [&](const tasks::PackedItem& item) {
+    add(item.input_ids);
+    add(item.type_ids);
+  };
+  for (const tasks::PackedItem& item : rows_.calibration) add_item(item);
+  for (const Row& row : rows_.evaluation) {
+    add_item(row.item);
+    add({row.label});
+  }
+  return sum.hex_digest();
 }
 
 void Search::open_journal() {
@@ -236,17 +257,21 @@ const Trial& Search::trial(int kept) {
   return found->second;
 }
 
-tasks::Paired paired(const Rows& rows, const Trial& reference, const Trial& candidate, int labels,
-                     std::optional<int> positive) {
-  tasks::Paired pairs(labels, positive);
-  for (size_t i = 0; i < rows.evaluation.size(); i++)
-    pairs.add(rows.evaluation[i].label, reference.answers[i], candidate.answers[i]);
+/// With the reference's answers.
+tasks::Paired Search::paired(const Trial& trial) const {
+  tasks::Paired pairs(static_cast<int>(folder_.labels().size()), positive_);
+  for (size_t i = 0; i < rows_.evaluation.size(); i++)
+    pairs.add(rows_.evaluation[i].label, reference_.answers[i], trial.answers[i]);
   return pairs;
 }
 
-tasks::Loss Search::loss(const Trial& trial) const {
-  return paired(rows_, reference_, trial, static_cast<int>(folder_.labels().size()), positive_)
-      .loss(options_.metric, options_.relative, options_.max_loss);
+const tasks::Loss& Search::loss(const Trial& trial) {
+  auto found = losses_.find(trial.kept);
+  if (found == losses_.end()) {
+    tasks::Loss measured = paired(trial).loss(options_.metric, options_.relative, options_.max_loss);
+    found = losses_.emplace(trial.kept, measured).first;
+  }
+  return found->second;
 }
 
 /// The fewest layers in floating point that keep the goal, if more of them never lose more; all, if none do.
@@ -308,8 +333,7 @@ bool is_best(const Json& trial, const Json::Array& trials) {
 Json Search::result(int chosen, bool met) {
   Json::Array trials, layers;
   auto add = [&](const Trial& trial) {
-    auto pairs = paired(rows_, reference_, trial, static_cast<int>(folder_.labels().size()), positive_);
-    tasks::Loss loss = pairs.loss(options_.metric, options_.relative, options_.max_loss);
+    const tasks::Loss& loss = this->loss(trial);
     std::vector<std::string> kept;
     for (int i = 0; i < trial.kept; i++) kept.push_back(model_->layer(order_[i]));
     trials.push_back(Json::object({{"name", trial.name},
@@ -317,7 +341,7 @@ Json Search::result(int chosen, bool met) {
                                    {"loss", loss.loss},
                                    {"loss_95", Json::array(std::vector{loss.low, loss.high})},
                                    {"within_goal", loss.within},
-                                   {"agreement", pairs.agreement()},
+                                   {"agreement", paired(trial).agreement()},
                                    {"latency_ms", trial.latency_ms},
                                    {"bytes", trial.bytes},
                                    {"in_floating_point", Json::array(kept)},
@@ -328,7 +352,7 @@ Json Search::result(int chosen, bool met) {
   for (Json& trial : trials) trial.set("pareto", is_best(trial, trials));
   for (int layer : order_)
     layers.push_back(Json::object({{"layer", model_->layer(layer)}, {"noise", noise_[layer]}}));
-  tasks::Loss loss = this->loss(trials_.at(chosen));
+  const tasks::Loss& loss = this->loss(trials_.at(chosen));
   return Json::object({{"format_version", kFormatVersion},
                        {"met", met},
                        {"goal", Json::object({{"metric", tasks::name(options_.metric)},

@@ -1,11 +1,11 @@
 """Lists of training jobs: paging under concurrent creation, filters, orders, tokens; Search; tags."""
 
-import threading
 import time
 
 import pytest
 
 from .. import jobs
+from ..servers import others_create
 
 
 @pytest.fixture(scope="module")
@@ -26,27 +26,13 @@ def names(sagemaker, **query):
 def test_each_once_and_in_order_while_others_create(server, sagemaker, image):
     for i in range(120):
         sagemaker.create_training_job(**jobs.request(f"page-{i:03}", image))
-    done = threading.Event()
-
-    def create():
-        mine = server.client("sagemaker")
-        for i in range(10_000):
-            if done.is_set():
-                return
-            mine.create_training_job(**jobs.request(f"other-{i}", image))
-            done.wait(0.01)
-
-    creator = threading.Thread(target=create)
-    creator.start()
-    try:
+    mine = server.client("sagemaker")
+    with others_create(lambda i: mine.create_training_job(**jobs.request(f"other-{i}", image)), pause=0.01):
         expected = [f"page-{i:03}" for i in range(120)]
         for sort, order in (("Name", "Ascending"), ("CreationTime", "Descending"), ("CreationTime", "Ascending")):
             found = names(sagemaker, SortBy=sort, SortOrder=order, NameContains="page-", PaginationConfig={"PageSize": 7})
             assert found == (expected if order == "Ascending" else expected[::-1])
         assert names(sagemaker, NameContains="page-") == expected  # the usual order
-    finally:
-        done.set()
-        creator.join()
     for i in range(120):
         assert jobs.finish(sagemaker, f"page-{i:03}")["TrainingJobStatus"] == "Completed"
 

@@ -1,9 +1,10 @@
 """Models and endpoint configurations: what only stores. Lists, tokens and filters while others create."""
 
-import threading
 import time
 
 import pytest
+
+from ..servers import others_create
 
 ARN = "arn:aws:sagemaker:us-east-1:123456789012"
 ROLE = "arn:aws:iam::123456789012:role/service/Role"
@@ -85,26 +86,13 @@ def test_lists_hold_each_once_while_others_create(server, sagemaker):
     """250 models, pages of 7, and a thread that creates more all the time."""
     for i in range(250):
         make(sagemaker, f"page-{i:03}")
-    done = threading.Event()
-
-    def create():
-        mine = server.client("sagemaker")
-        for i in range(10_000):
-            if done.is_set():
-                return
-            make(mine, f"other-{i}")
-
-    creator = threading.Thread(target=create)
-    creator.start()
-    try:
+    mine = server.client("sagemaker")
+    with others_create(lambda i: make(mine, f"other-{i}")):
         for sort, order in (("Name", "Ascending"), ("CreationTime", "Descending"), ("CreationTime", "Ascending")):
             pages = sagemaker.get_paginator("list_models").paginate(SortBy=sort, SortOrder=order, NameContains="page-", PaginationConfig={"PageSize": 7})
             names = [m["ModelName"] for page in pages for m in page["Models"]]
             expected = [f"page-{i:03}" for i in range(250)]
             assert names == (expected if order == "Ascending" else expected[::-1])
-    finally:
-        done.set()
-        creator.join()
 
 
 def test_filters(sagemaker, name):

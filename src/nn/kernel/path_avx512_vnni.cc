@@ -1,19 +1,6 @@
-// The standard headers come first and keep the instructions of the build; see simd.h.
-#include <algorithm>
-#include <array>
-#include <cmath>
-#include <cstddef>
-#include <cstdint>
-#include <cstring>
-#include <limits>
-#include <span>
-#include <type_traits>
-#include <utility>
-
-#include "nn/kernel/kernels.h"
+#include "nn/kernel/path_headers.h"
 
 #if defined(__x86_64__)
-#include <immintrin.h>
 #if defined(__clang__)
 #pragma clang attribute push(                                                              \
         __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma"))), \
