@@ -37,8 +37,9 @@ def tiny_bert(folder, labels=None, **overrides):
     return folder
 
 
-def reviews(path, rows, seed=0):
-    """A TSV of made-up sentences, whose label is a word that stands in them."""
+def reviews(path, rows, seed=0, labels=("neg", "pos")):
+    """A TSV of made-up sentences, whose label is a word that stands in them. With the labels the other way round it is
+    validation data that gets the worse the more is learned."""
     generator = torch.Generator().manual_seed(seed)
     lines = ["label\ttext"]
     for _ in range(rows):
@@ -46,6 +47,6 @@ def reviews(path, rows, seed=0):
         words = [WORDS[int(i)] for i in torch.randint(15, len(WORDS) - 12, (length,), generator=generator)]
         positive = int(torch.randint(0, 2, (1,), generator=generator))
         words.insert(length // 2, "great" if positive else "awful")
-        lines.append(f"{'pos' if positive else 'neg'}\t{' '.join(words)}")
+        lines.append(f"{labels[positive]}\t{' '.join(words)}")
     path.write_text("\n".join(lines) + "\n")
     return path

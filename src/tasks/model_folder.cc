@@ -155,6 +155,7 @@ bool ModelFolder::has_head() const {
 
 std::string ModelFolder::checksum() const {
   base::Sha256 sum;
+  sum.update(base::read_file(folder_ / "config.json"));
   for (const Path& file : weight_files(folder_)) sum.update(base::MappedFile(file).text());
   return sum.hex_digest();
 }

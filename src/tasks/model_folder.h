@@ -46,7 +46,7 @@ class ModelFolder {
   /// All tensors are there in the right shapes, those of a head only if there is one. Throws as load() does.
   void check_weights() const;
 
-  /// SHA-256 of the weights' files.
+  /// SHA-256 of config.json and the weights' files.
   std::string checksum() const;
 
   /// The weights as they are stored, borrowed: this object must outlive them. Throws invalid naming the file and the

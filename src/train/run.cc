@@ -121,9 +121,9 @@ Outcome Run::train() {
 
 /// The newest good checkpoint, if the options ask for it. Fresh runs start in fresh folders.
 std::optional<Path> Run::find_checkpoint() const {
+  const bool has_model = fs::exists(paths_.output / "model.safetensors");
   if (!options_.resume) {
-    const Path model = paths_.output / "model.safetensors";
-    if (!has_checkpoints(paths_.checkpoints) && !fs::exists(model)) return {};
+    if (!has_checkpoints(paths_.checkpoints) && !has_model) return {};
     throw Error(
         Kind::exists,
         fmt::format("{} holds an earlier run: --resume continues it, another --output leaves it alone",
@@ -131,6 +131,11 @@ std::optional<Path> Run::find_checkpoint() const {
   }
   auto found = newest_checkpoint(paths_.checkpoints);
   if (found) return found->path;
+  if (has_model) {
+    throw Error(Kind::exists, fmt::format("{} holds a model and no checkpoint to resume; another --output "
+                                          "leaves it alone",
+                                          paths_.output.string()));
+  }
   base::log(base::Level::info, "no_checkpoint",
             {{"folder", paths_.checkpoints.string()}, {"start", "from the beginning"}});
   return {};
@@ -192,6 +197,7 @@ void Run::load_model() {
 Json Run::recipe() const {
   Json json = to_json(options_);
   json.set("precision", tasks::name(format_));
+  json.set("cpu", nn::kernel::name(nn::kernel::choose_path()));
   json.set("max_length", max_length_.tokens);
   json.set("model", base_.checksum());
   json.set("train", fmt::format("{:08x}", train_.examples.checksum()));
@@ -298,6 +304,7 @@ Outcome Run::stopped() {
 
 void Run::finish() {
   load_best(*checkpoint_, state_, *model_);
+  if (fs::exists(paths_.output)) base::remove_unfinished(paths_.output);
   tasks::write_model_folder(paths_.output, base_, *model_, train_.labels, max_length_.tokens);
   Json run = record();
   base::write_file_durably(paths_.output / "metrics.jsonl", state_.history);
@@ -319,7 +326,6 @@ Json Run::record() const {
   json.set("epochs", state_.epochs);
   if (state_.best) json.set("best_epoch", state_.best->epoch);
   json.set("threads", pool_.threads());
-  json.set("cpu", nn::kernel::name(nn::kernel::choose_path()));
   json.set("started", base::iso8601(started_));
   json.set("resumed_at_step", resumed_at_);
   json.set("seconds", Json::object({{"total", base::seconds_since(start_)},
@@ -335,10 +341,15 @@ Json Run::record() const {
 
 Outcome train(const TrainPaths& paths, const TrainOptions& options, std::stop_token stop) {
   check(options);
+  std::error_code absent;
+  if (fs::equivalent(paths.output, paths.model, absent)) {
+    throw Error(Kind::invalid,
+                fmt::format("{} is the model to start from; another --output leaves it as it is",
+                            paths.output.string()));
+  }
   Path checkpoints = paths.checkpoints.empty() ? paths.output / "checkpoints" : paths.checkpoints;
   fs::create_directories(checkpoints);
   base::FileLock lock(checkpoints / ".lock");
-  if (fs::exists(paths.output)) base::remove_unfinished(paths.output);
   return Run({paths.model, paths.train, paths.validation, paths.output, checkpoints}, options,
              std::move(stop))
       .train();

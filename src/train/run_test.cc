@@ -102,19 +102,6 @@ TEST_F(RunTest, the_checkpoint_before_a_damaged_one_leads_to_the_same_bytes) {
   EXPECT_TRUE(weights() == unbroken);
 }
 
-TEST_F(RunTest, the_best_epoch_is_what_is_left) {
-  options.epochs = 6;
-  options.learning_rate = 1;  // so high that it gets worse again
-  options.max_grad_norm = 0;
-  ASSERT_EQ(train(paths, options, {}), Outcome::finished);
-  auto run = record();
-  auto epochs = run.at("epochs").array();
-  size_t best = static_cast<size_t>(run.at("best_epoch").integer()) - 1;
-  for (const auto& epoch : epochs) {
-    EXPECT_LE(epoch.at("validation.accuracy").number(), epochs[best].at("validation.accuracy").number());
-  }
-}
-
 TEST_F(RunTest, accumulation_of_small_batches_is_the_large_batch) {
   options.batch_size = 1;
   options.gradient_accumulation = 4;

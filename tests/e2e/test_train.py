@@ -5,6 +5,7 @@ import math
 import os
 import pty
 import re
+import shutil
 import subprocess
 import tarfile
 
@@ -80,6 +81,17 @@ def test_evaluate_agrees_with_training(trained, inputs, textmill):
     assert scores["accuracy"] > 0.9
     other = json.loads(textmill("evaluate", output, "--data", inputs["validation"], "--positive", "neg").stdout)
     assert other["positive"] == "neg" and other["accuracy"] == scores["accuracy"]
+
+
+def test_the_best_epoch_s_weights_are_kept(inputs, textmill, tmp_path):
+    validation = reviews(tmp_path / "worse.tsv", 60, seed=1, labels=("pos", "neg"))
+    textmill("train", *arguments({**inputs, "validation": validation}, tmp_path / "out"))
+    epochs = json.loads((tmp_path / "out" / "run.json").read_text())["epochs"]
+    accuracy = [epoch["validation"]["accuracy"] for epoch in epochs]
+    best = accuracy.index(max(accuracy))
+    assert best == 0 and accuracy[0] > accuracy[-1], accuracy
+    scores = json.loads(textmill("evaluate", tmp_path / "out", "--data", validation).stdout)
+    assert scores == epochs[best]["validation"] != epochs[-1]["validation"]
 
 
 def test_predict(trained, inputs, textmill):
@@ -169,6 +181,28 @@ def test_training_that_cannot_fit_says_which_batch_size_would(minilm, textmill, 
                      r"--batch-size (\d+) --gradient-accumulation (\d+) would fit and learn the same", done.stderr)
     assert said, done.stderr
     assert int(said[1]) == rows and 1 <= int(said[2]) < rows and int(said[2]) * int(said[3]) == 3 * rows
+
+
+@pytest.mark.parametrize("options", [[], ["--resume"]])
+def test_the_model_to_start_from_is_no_output(options, inputs, textmill, tmp_path):
+    model = shutil.copytree(inputs["model"], tmp_path / "model")
+    (tmp_path / "link").symlink_to(model)
+    before = {file.name: file.read_bytes() for file in model.iterdir()}
+    for output in (model, tmp_path / "link", f"{model}/../model/"):
+        done = textmill("train", *arguments({**inputs, "model": model}, output), *options, check=False)
+        assert done.returncode == 2 and "the model to start from" in done.stderr, done.stderr
+    assert {file.name: file.read_bytes() for file in model.iterdir()} == before
+
+
+def test_resume_leaves_a_model_alone_that_is_not_its_own(trained, inputs, textmill, tmp_path):
+    output = shutil.copytree(trained[0], tmp_path / "out")
+    before = (output / "model.safetensors").read_bytes()
+    done = textmill("train", *arguments(inputs, output, learning_rate=1e-4), "--resume", check=False)
+    assert done.returncode == 2 and "recipe.learning_rate: the run had 0.003, now it is 0.0001" in done.stderr
+    shutil.rmtree(output / "checkpoints")
+    done = textmill("train", *arguments(inputs, output), "--resume", check=False)
+    assert done.returncode == 2 and f"{output} holds a model and no checkpoint" in done.stderr, done.stderr
+    assert (output / "model.safetensors").read_bytes() == before
 
 
 @pytest.mark.parametrize("slash", ["", "/", "/."])

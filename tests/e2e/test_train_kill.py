@@ -5,6 +5,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -21,7 +22,7 @@ ROUNDS = 25 if os.environ.get("TEXTMILL_SOAK") else 4
 def inputs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("inputs")
     return {"model": tiny_bert(folder / "base"), "train": reviews(folder / "train.tsv", 300),
-            "validation": reviews(folder / "validation.tsv", 60, seed=1)}
+            "validation": reviews(folder / "validation.tsv", 60, seed=1, labels=("pos", "neg"))}  # the first epoch is the best
 
 
 @pytest.fixture
@@ -44,6 +45,7 @@ def unbroken(build, inputs, tmp_path_factory):
     paths = [f"--{name}={path}" for name, path in inputs.items()]
     subprocess.run([build / "textmill", "train", *paths, f"--output={output}", "--epochs=2", "--batch-size=2",
                     "--gradient-accumulation=2", "--learning-rate=1e-3", "--seed=3", "--threads=1"], check=True)
+    assert results(output)["best"] == 1
     return results(output)
 
 
@@ -52,7 +54,7 @@ def results(output):
     run = json.loads((output / "run.json").read_text())
     return {"weights": hashlib.sha256((output / "model.safetensors").read_bytes()).hexdigest(),
             "history": (output / "metrics.jsonl").read_text(), "epochs": run["epochs"], "best": run["best_epoch"],
-            "config": (output / "config.json").read_text()}
+            "config": (output / "config.json").read_text(), "files": sorted(file.name for file in output.iterdir())}
 
 
 def interrupt(command, number, wanted):
@@ -133,11 +135,43 @@ def test_sigterm_in_the_middle_of_a_long_step(build, minilm, tmp_path):
     assert run.returncode == 143 and "stopped step=0 " in log, log
 
 
-def test_what_a_killed_run_was_writing_is_removed(tmp_path, command, unbroken):
-    interrupt(command(tmp_path / "out"), signal.SIGKILL, nth(" checkpoint ", 1))
-    (tmp_path / "out" / "model.safetensors.tmp-17-9").write_bytes(b"half of it")
-    finish(command(tmp_path / "out", "--resume"))
-    assert results(tmp_path / "out") == unbroken and not list((tmp_path / "out").glob("*.tmp-*"))
+@pytest.mark.parametrize("file", ["model.safetensors", "run.json"])
+def test_killed_while_it_writes_the_model(file, tmp_path, command, unbroken):
+    """Just before the whole temporary file gets its name: the next run leaves nothing of it."""
+
+    def traced(output, *injected):
+        strace = ["strace", "-f", "-o", tmp_path / "trace", "-e", "trace=rename", *injected]
+        return subprocess.run([*strace, *command(output, every=0)], stderr=subprocess.DEVNULL).returncode
+
+    assert traced(tmp_path / "counted") == 0
+    renames = re.findall(r"rename\(.*", (tmp_path / "trace").read_text())
+    when = next(i for i, call in enumerate(renames, 1) if f'counted/{file}"' in call)
+    assert traced(tmp_path / "out", "-e", f"inject=rename:signal=SIGKILL:when={when}") == -signal.SIGKILL
+    assert list((tmp_path / "out").glob(f"{file}.tmp-*")) and not (tmp_path / "out" / file).exists()
+    assert resumed_at(finish(command(tmp_path / "out", "--resume", every=0))) == 150
+    assert results(tmp_path / "out") == unbroken
+
+
+def test_another_model_configuration_or_cpu_path_is_refused(inputs, tmp_path, command, unbroken):
+    """Whatever would lead to other bytes than those of the unbroken run."""
+    model = shutil.copytree(inputs["model"], tmp_path / "model")
+    again = [*command(tmp_path / "out", "--resume"), f"--model={model}"]
+    again.remove(f"--model={inputs['model']}")
+    interrupt(again, signal.SIGKILL, nth(" checkpoint ", 2))
+    config = json.loads((model / "config.json").read_text())
+
+    def refusal(**environment):
+        done = subprocess.run(again, stderr=subprocess.PIPE, text=True, env=os.environ | environment)
+        assert done.returncode == 2, done.stderr
+        return done.stderr
+
+    (model / "config.json").write_text(json.dumps(config | {"layer_norm_eps": 1e-2}))
+    assert "recipe.model: the run had" in refusal()
+    (model / "config.json").write_bytes((inputs["model"] / "config.json").read_bytes())
+    if "avx512_bf16" in open("/proc/cpuinfo").read():
+        assert 'recipe.cpu: the run had "avx512-bf16", now it is "portable"' in refusal(TEXTMILL_CPU="portable", TEXTMILL_PRECISION="bf16")
+    finish(again)
+    assert results(tmp_path / "out") == unbroken
 
 
 @pytest.mark.parametrize("victim", ["weights.safetensors", "moments.safetensors", "state.json", "manifest", None])
