@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "fleet/python.h"
+#include "fleet/user.h"
 
 namespace textmill::fleet {
 
@@ -37,6 +38,16 @@ constexpr Image framework(std::string_view name, bool trains, bool serves, std::
           .help = trains && serves ? kBoth
                   : trains         ? kTrains
                                    : kServes};
+}
+
+/// Whether naming it shows it, wherever it lies: to another user, only what everybody may run.
+bool is_program(const base::Path& path) {
+  using std::filesystem::perms;
+  std::error_code error;
+  auto status = std::filesystem::status(path, error);
+  constexpr perms kAll = perms::others_read | perms::others_exec;
+  return path.is_absolute() && std::filesystem::is_regular_file(status) &&
+         (!program_user().other || (status.permissions() & kAll) == kAll);
 }
 
 base::Path this_program() { return std::filesystem::read_symlink("/proc/self/exe"); }
@@ -103,6 +114,13 @@ base::Path environment_of_image(const Image& row, std::string_view image, const 
   return std::filesystem::canonical(folder);
 }
 
+std::vector<base::Path> python_paths(const base::Path& environment) {
+  std::vector<base::Path> out{environment};
+  base::Path base = std::filesystem::canonical(environment / "bin/python").parent_path().parent_path();
+  if (base != "/usr") out.push_back(base);
+  return out;
+}
+
 TrainingProgram training_program(std::string_view image, const std::vector<std::string>& entrypoint,
                                  const std::vector<std::string>& arguments, const base::Path& data_folder) {
   const Image* row = find_image(image);
@@ -115,7 +133,8 @@ TrainingProgram training_program(std::string_view image, const std::vector<std::
   if (row->kind == ImageKind::script) {
     base::Path python = python_folder(data_folder);
     out.environment = environment_of_image(*row, image, data_folder);
-    out.needed = {out.environment, python};
+    out.needed = python_paths(out.environment);
+    out.needed.push_back(python);
     if (entrypoint.empty()) out.command = {out.environment / "bin/python", "-u", python / "train.py"};
   } else {
     base::Path program = row->kind == ImageKind::process ? program_of_image(image) : this_program();
@@ -125,10 +144,7 @@ TrainingProgram training_program(std::string_view image, const std::vector<std::
   }
   out.command.insert(out.command.end(), arguments.begin(), arguments.end());
   out.named.insert(out.named.end(), entrypoint.begin(), entrypoint.end());
-  std::erase_if(out.named, [](const base::Path& path) {
-    std::error_code error;
-    return !path.is_absolute() || !std::filesystem::is_regular_file(path, error);
-  });
+  std::erase_if(out.named, [](const base::Path& path) { return !is_program(path); });
   return out;
 }
 

@@ -38,6 +38,9 @@ base::Path program_of_image(std::string_view image);
 /// The folder of a row's Python environment, links followed, below a data folder. Throws invalid, saying how to add it.
 base::Path environment_of_image(const Image& row, std::string_view image, const base::Path& data_folder);
 
+/// What such an environment needs to be visible: itself, and the Python that it was made with.
+std::vector<base::Path> python_paths(const base::Path& environment);
+
 /// What trains in an image.
 struct TrainingProgram {
   std::vector<std::string> command;

@@ -21,7 +21,7 @@ namespace textmill::fleet {
 
 namespace {
 
-constexpr char kTerminate = 'T';
+constexpr char kBegin = 'B', kTerminate = 'T';
 
 struct Pipe {
   base::Descriptor in, out;
@@ -46,6 +46,18 @@ void tell(int news, char what, const std::string& text) {
   [[maybe_unused]] ssize_t told = ::write(news, line.data(), line.size());  // else nobody listens any more
 }
 
+/// Why a program did not start, to who wrote it.
+std::string not_started(const Program& program, const User& user, int error) {
+  std::string what = base::system_error("cannot start " + program.command[0], error).what();
+  if (error == EACCES && user.other)
+    what += fmt::format(
+        " (the server is root, so programs run as the user {}, who must be allowed to read this one and to "
+        "enter its "
+        "folders)",
+        user.user);
+  return what;
+}
+
 void close_all_but(std::vector<int> kept) {
   std::ranges::sort(kept);
   unsigned from = 3;
@@ -57,13 +69,14 @@ void close_all_but(std::vector<int> kept) {
   ::close_range(from, ~0U, 0);
 }
 
-[[noreturn]] void become(const Program& program, const std::vector<base::Descriptor>& groups,
-                         const Ends& ends, Walls walls) {
+[[noreturn]] void run(const Program& program, const std::vector<base::Descriptor>& groups, const Ends& ends,
+                      Walls walls, const User& user) {
   try {
     ::setsid();
     join(groups);
     apply(program.groups, program.limits);
-    if (walls == Walls::namespaces) drop_privileges();
+    if (walls == Walls::none) become(user);
+    if (walls == Walls::namespaces || user.other) drop_privileges();
     base::Descriptor null = base::open_file("/dev/null", O_RDONLY);
     ::dup2(null.get(), 0);
     ::dup2(ends.output, 1);
@@ -79,7 +92,7 @@ void close_all_but(std::vector<int> kept) {
     sigemptyset(&none);
     ::sigprocmask(SIG_SETMASK, &none, nullptr);
     ::execvp(arguments[0], arguments.data());
-    throw base::system_error("cannot start " + program.command[0], errno);
+    tell(ends.news, 'X', not_started(program, user, errno));
   } catch (const std::exception& error) { tell(ends.news, 'X', error.what()); }
   ::_exit(127);
 }
@@ -131,7 +144,7 @@ void end_all(Walls walls) {
 /// The first process of an instance. Everything it has open, but what is named, is closed; so the runner's end of the
 /// line is the only one.
 [[noreturn]] void be_first(const Program& program, std::vector<base::Descriptor> groups, const Ends& ends,
-                           Walls walls, uid_t user, gid_t group) {
+                           Walls walls, const User& user) {
   try {
     std::vector<int> kept{ends.line, ends.news, ends.output, program.lock};
     for (const auto& door : groups) kept.push_back(door.get());
@@ -145,13 +158,15 @@ void end_all(Walls walls) {
     sigaddset(&child, SIGCHLD);
     base::Descriptor signals(::signalfd(-1, &child, SFD_CLOEXEC));
     if (!signals) throw base::system_error("signalfd", errno);
+    char order = 0;
+    if (::read(ends.line, &order, 1) != 1) ::_exit(1);  // the runner is gone, or said why
     if (walls == Walls::namespaces)
-      enter(program.view, user, group);
+      enter(program.view, user);
     else if (::prctl(PR_SET_CHILD_SUBREAPER, 1) != 0)
       throw base::system_error("subreaper", errno);
     pid_t pid = ::fork();
     if (pid < 0) throw base::system_error("fork", errno);
-    if (pid == 0) become(program, groups, ends, walls);
+    if (pid == 0) run(program, groups, ends, walls, user);
     groups.clear();
     ::close(ends.output);
     tell(ends.news, 'G', "");
@@ -166,19 +181,24 @@ Instance::Instance(const Program& program, Walls walls) {
   Pipe line = make_pipe(), news = make_pipe(), output = make_pipe();
   auto groups = doors(program.groups);  // from out here: a mount that is written to cannot become read-only
   ::fcntl(output.in.get(), F_SETFL, O_NONBLOCK);
-  uid_t user = ::geteuid();
-  gid_t group = ::getegid();
+  const User user = program_user();
   int flags = walls == Walls::namespaces ? clone_flags(program.view) : 0;
   auto pid = static_cast<pid_t>(
       ::syscall(SYS_clone, static_cast<unsigned long>(flags | SIGCHLD), nullptr, nullptr, nullptr, nullptr));
   if (pid == 0)
-    be_first(program, std::move(groups), {line.in.get(), news.out.get(), output.out.get()}, walls, user,
-             group);
-  if (pid < 0) refused_ = base::system_error("namespaces", errno).what();
+    be_first(program, std::move(groups), {line.in.get(), news.out.get(), output.out.get()}, walls, user);
   pid_ = pid;
   line_ = std::move(line.out);
   news_ = std::move(news.in);
   output_ = std::move(output.in);
+  try {
+    if (pid < 0) throw base::system_error("namespaces", errno);
+    if (walls == Walls::namespaces) let_be(pid, user);
+    order(kBegin);
+  } catch (const base::Error& error) {
+    refused_ = error.what();
+    kill();
+  }
 }
 
 Instance::~Instance() {
@@ -201,9 +221,11 @@ bool Instance::hear() {
   return count > 0;
 }
 
-void Instance::terminate() {
+void Instance::terminate() { order(kTerminate); }
+
+void Instance::order(char what) {
   // An instance that is gone does not read any more: SIGPIPE is ignored here, and its end comes as news.
-  [[maybe_unused]] ssize_t told = ::write(line_.get(), &kTerminate, 1);
+  [[maybe_unused]] ssize_t told = ::write(line_.get(), &what, 1);
 }
 
 }  // namespace textmill::fleet

@@ -57,6 +57,8 @@ class Instance {
   const std::string& not_started() const { return not_started_; }
 
  private:
+  void order(char what);
+
   pid_t pid_ = -1;
   base::Descriptor line_, output_, news_;
   std::string told_;

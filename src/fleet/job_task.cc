@@ -8,6 +8,7 @@
 
 #include "contract/layout.h"
 #include "fleet/images.h"
+#include "fleet/user.h"
 #include "plan/instance_type.h"
 
 namespace textmill::fleet {
@@ -145,8 +146,9 @@ JobTask job_task(const records::Resource& job, const records::Attempt& attempt, 
             .hidden = hidden_paths(data_folder),
             .visible = program.named,
             .own_network = boolean(body, "EnableNetworkIsolation")};
-  std::erase_if(task.visible,
-                [&](const Path& path) { return is_within(task.hidden, path); });  // nobody's key by its name
+  std::erase_if(task.visible, [&](const Path& path) {
+    return is_within(secret_paths(data_folder), path);  // nobody's key by its name
+  });
   task.visible.insert(task.visible.end(), program.needed.begin(), program.needed.end());
   for (const Path& path : system_paths()) task.visible.push_back(path);
   if (!options.server.certificate.empty()) task.visible.push_back(options.server.certificate);
@@ -178,10 +180,16 @@ void add_requirements(Task& task, const Path& folder) {
   task.environment["TEXTMILL_REQUIREMENTS"] = folder;
 }
 
-std::vector<Path> hidden_paths(const Path& data_folder) {
+std::vector<Path> secret_paths(const Path& data_folder) {
   std::vector<Path> out{data_folder, "/run"};
   if (const char* home = std::getenv("HOME"))
     for (const char* name : {".aws", ".ssh"}) out.push_back(Path(home) / name);
+  return out;
+}
+
+std::vector<Path> hidden_paths(const Path& data_folder) {
+  auto out = secret_paths(data_folder);
+  if (program_user().other) out.insert(out.end(), {"/root", "/home"});
   return out;
 }
 

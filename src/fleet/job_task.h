@@ -27,7 +27,9 @@ std::string source_of(const format::Json& body);
 /// What a script in Python finds beside it; an empty folder: nothing.
 void add_requirements(Task& task, const base::Path& folder);
 
-/// What no program is to see: the data folder, keys of the user, sockets of the system. `visible` beside it.
+/// What no program is to see, whoever names it: the data folder, keys of the user, sockets of the system.
+std::vector<base::Path> secret_paths(const base::Path& data_folder);
+/// What it does not see unless it is named: these, and homes that are not the program's user's. `visible` beside it.
 std::vector<base::Path> hidden_paths(const base::Path& data_folder);
 std::vector<base::Path> system_paths();
 /// Whether a path, links followed, is in one of these folders.

@@ -5,6 +5,7 @@
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "base/error.h"
@@ -40,6 +41,11 @@ void clone_folder(const Path& from, const Path& to) {
 
 bool is_folder(const Path& path) {
   return std::filesystem::is_directory(std::filesystem::symlink_status(path));
+}
+
+/// Whether `relative` is one, without a link on the way that a program made.
+bool is_folder(Path at, const Path& relative) {
+  return std::ranges::all_of(relative, [&](const Path& part) { return is_folder(at /= part); });
 }
 
 void merge(const Path& from, const Path& to) {
@@ -118,8 +124,11 @@ Program program_of(const AttemptFolder& folder, const Task& task, const std::str
   if (!alone) program.environment[contract::Layout::kRootVariable] = root.string();
   for (const auto& name : folder.inputs(host)) {
     Path own = folder.path / host;
-    program.view.overlays.push_back(
-        {folder.input(host, name), own / "upper" / name, own / "work" / name, root / task.mount_point(name)});
+    Overlay overlay{folder.input(host, name), own / "upper" / name, own / "work" / name,
+                    root / task.mount_point(name)};
+    for (const Path& path : {overlay.upper, overlay.work, overlay.merged})
+      std::filesystem::create_directories(path);
+    program.view.overlays.push_back(std::move(overlay));
   }
   return program;
 }
@@ -128,7 +137,8 @@ void merge_hosts(const AttemptFolder& folder, const Task& task) {
   for (size_t i = 1; i < task.hosts.size(); ++i)
     for (const char* place : {"model", "output/data"}) {
       Path from = folder.root(task.hosts[i]) / place, to = folder.root(task.hosts[0]) / place;
-      if (is_folder(from) && is_folder(to)) merge(from, to);
+      if (is_folder(folder.root(task.hosts[i]), place) && is_folder(folder.root(task.hosts[0]), place))
+        merge(from, to);
     }
 }
 

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/hash.h"
+#include "fleet/user.h"
 #include "format/archive.h"
 #include "store/objects.h"
 
@@ -74,6 +75,7 @@ std::string ModelCache::unpack(std::string_view url) {
       Path archive = file ? *file : small.path() / "model.tar.gz";
       if (!file) base::write_file_durably(archive, std::get<std::string>(found));
       format::extract_archive(archive, partial);
+      give(partial, program_user());
     } catch (const base::Error& error) {
       std::filesystem::remove_all(partial);
       throw base::Error(error.kind(), fmt::format("{}: {}", url, error.what()));

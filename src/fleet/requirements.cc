@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/hash.h"
 #include "fleet/attempt.h"
+#include "fleet/images.h"
 #include "fleet/inputs.h"
 #include "fleet/job_task.h"
 #include "fleet/journal.h"
@@ -76,7 +77,7 @@ void Requirements::run(const Path& environment, const std::string& text, const P
             .visible = system_paths(),
             .pack = Task::Pack::nothing,
             .notes = {}};
-  task.visible.push_back(environment);
+  for (const Path& path : python_paths(environment)) task.visible.push_back(path);
   write_task(place.task(), task);
   start_runner(place);
   {

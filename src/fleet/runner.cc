@@ -25,6 +25,7 @@
 #include "fleet/limits.h"
 #include "fleet/output.h"
 #include "fleet/task.h"
+#include "fleet/user.h"
 
 namespace textmill::fleet {
 
@@ -129,10 +130,21 @@ class Runner {
                       refused_, folder_.root(host).string()));
       if (walls == Walls::none) copy_inputs(folder_, task_, host);
       log(host, running.groups.said);
-      running.instance.emplace(program_of(folder_, task_, host, running.groups, lock_, walls), walls);
+      Program program = program_of(folder_, task_, host, running.groups, lock_, walls);
+      hand_over(host, walls);
+      running.instance.emplace(program, walls);
     }
     walls_ = walls;
     started_ = base::steady_now();
+  }
+
+  /// A host's files to who will run there.
+  void hand_over(const std::string& host, Walls walls) {
+    const User user = program_user();
+    give(folder_.path / host, user);
+    if (walls == Walls::namespaces || task_.hidden.empty()) return;
+    open_way(task_.hidden[0], folder_.path, user);
+    for (const Path& path : task_.visible) open_way(task_.hidden[0], path, user);
   }
 
   bool all_over() const { return std::ranges::all_of(hosts_, &Running::over); }

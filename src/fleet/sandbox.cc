@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <grp.h>
 #include <linux/capability.h>
 #include <net/if.h>
 #include <sched.h>
@@ -11,6 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <filesystem>
 
@@ -26,10 +28,19 @@ void check(bool done, const std::string& what) {
   if (!done) throw base::system_error(what, errno);
 }
 
-void write_once(const char* file, const std::string& text) {
-  base::Descriptor out(::open(file, O_WRONLY | O_CLOEXEC));
+void write_once(const std::string& file, const std::string& text) {
+  base::Descriptor out(::open(file.c_str(), O_WRONLY | O_CLOEXEC));
   check(out && ::write(out.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size()), file);
 }
+
+/// A place that is opened before the user changes, who may not be able to go there.
+struct Opened {
+  base::Descriptor file;
+  explicit Opened(const Path& path) : file(::open(path.c_str(), O_PATH | O_CLOEXEC)) {
+    check(static_cast<bool>(file), path.string());
+  }
+  Path path() const { return fmt::format("/proc/self/fd/{}", file.get()); }
+};
 
 /// A mount of its own of what is at a path, to be put somewhere else.
 struct Piece {
@@ -64,20 +75,19 @@ void mount_empty(const Path& at, const char* options = "mode=755") {
   check(::mount("tmpfs", at.c_str(), "tmpfs", MS_NOSUID | MS_NODEV, options) == 0, at.string());
 }
 
-std::string escaped(const Path& path) {
-  std::string out;
-  for (char c : path.string())
-    out += c == ':' || c == ',' || c == '\\' ? std::string{'\\', c} : std::string{c};
-  return out;
-}
+struct OpenedOverlay {
+  Opened lower, upper, work, merged;
+  explicit OpenedOverlay(const Overlay& of)
+      : lower(of.lower), upper(of.upper), work(of.work), merged(of.merged) {}
+};
 
-void mount_overlay(const Overlay& overlay) {
-  for (const Path& folder : {overlay.upper, overlay.work, overlay.merged})
-    std::filesystem::create_directories(folder);
-  std::string options = fmt::format("userxattr,lowerdir={},upperdir={},workdir={}", escaped(overlay.lower),
-                                    escaped(overlay.upper), escaped(overlay.work));
-  check(::mount("overlay", overlay.merged.c_str(), "overlay", MS_NOSUID | MS_NODEV, options.c_str()) == 0,
-        "overlay at " + overlay.merged.string());
+void mount_overlay(const OpenedOverlay& overlay) {
+  std::string options =
+      fmt::format("userxattr,lowerdir={},upperdir={},workdir={}", overlay.lower.path().string(),
+                  overlay.upper.path().string(), overlay.work.path().string());
+  check(::mount("overlay", overlay.merged.path().c_str(), "overlay", MS_NOSUID | MS_NODEV, options.c_str()) ==
+            0,
+        "overlays");
 }
 
 /// What stays of a folder under a fresh one.
@@ -127,26 +137,35 @@ void raise_loopback() {
   check(socket && ::ioctl(socket.get(), SIOCSIFFLAGS, &request) == 0, "the loopback of an own network");
 }
 
-/// The program is root there and this user here: no other.
-void map_users(uid_t user, gid_t group) {
-  write_once("/proc/self/setgroups", "deny");
-  write_once("/proc/self/uid_map", fmt::format("0 {} 1", user));
-  write_once("/proc/self/gid_map", fmt::format("0 {} 1", group));
+/// Whether this user may go there, be something there or not.
+bool is_reachable(const Path& path) {
+  std::error_code denied;
+  return std::filesystem::status(path, denied).type() != std::filesystem::file_type::none;
 }
 
-void make_mounts(const View& view) {
+void make_mounts(const View& view, const User& user) {
   check(::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0, "private mounts");
-  for (const Overlay& overlay : view.overlays) mount_overlay(overlay);
-  Piece root = take(view.root), tmp = take(view.tmp), names = take(view.names);
+  Opened own_root(view.root);
+  std::vector<OpenedOverlay> overlays(view.overlays.begin(), view.overlays.end());
+  Piece tmp = take(view.tmp), names = take(view.names);
   std::vector<std::pair<Path, Piece>> visible, nodes = devices(), opt = entries("/opt", "ml");
   for (const Path& path : view.visible) visible.emplace_back(path, take(path));
+
+  become(user);
+  for (const auto& overlay : overlays) mount_overlay(overlay);
+  Piece root = take(own_root.path());
   make_read_only(AT_FDCWD, "/", AT_RECURSIVE);
   for (auto& [path, piece] : visible) make_read_only(piece.tree.get(), "", AT_EMPTY_PATH | AT_RECURSIVE);
 
   put(tmp, "/tmp");
-  for (const Path& path : view.hidden)
-    if (std::error_code error; std::filesystem::is_directory(path, error)) mount_empty(path, "mode=700");
-  for (const auto& [path, piece] : visible) put(piece, path);
+  std::vector<Path> hidden = view.hidden, empty;
+  std::ranges::sort(hidden);  // what lies in another is gone with that
+  for (const Path& path : hidden)
+    if (std::error_code error; std::filesystem::is_directory(path, error))
+      mount_empty(empty.emplace_back(path), "mode=700");
+  for (const auto& [path, piece] : visible)
+    if (is_reachable(path)) put(piece, path);
+  for (const Path& path : empty) make_read_only(AT_FDCWD, path.c_str(), 0);
   mount_empty("/opt");
   for (const auto& [path, piece] : opt) put(piece, path);
   put(root, "/opt/ml");
@@ -162,11 +181,24 @@ int clone_flags(const View& view) {
          (view.own_network ? CLONE_NEWNET : 0);
 }
 
-void enter(const View& view, uid_t user, gid_t group) {
-  map_users(user, group);
+void let_be(pid_t process, const User& user) {
+  std::string folder = fmt::format("/proc/{}/", process);
+  if (!user.other) write_once(folder + "setgroups", "deny");  // else nobody may write the map of groups
+  write_once(folder + "uid_map", fmt::format("0 {} 1", user.user));
+  write_once(folder + "gid_map", fmt::format("0 {} 1", user.group));
+}
+
+void enter(const View& view, const User& user) {
   check(::sethostname(view.host.data(), view.host.size()) == 0, "sethostname");
   if (view.own_network) raise_loopback();
-  make_mounts(view);
+  make_mounts(view, {0, 0, user.other});
+}
+
+void become(const User& user) {
+  if (!user.other) return;
+  check(::setgroups(0, nullptr) == 0 && ::setresgid(user.group, user.group, user.group) == 0 &&
+            ::setresuid(user.user, user.user, user.user) == 0,
+        fmt::format("becoming the user {}", user.user));
 }
 
 void drop_privileges() {

@@ -6,12 +6,13 @@
 #include <vector>
 
 #include "base/files.h"
+#include "fleet/user.h"
 
 namespace textmill::fleet {
 
 /// Folders that appear as one: `lower` is never written to.
 struct Overlay {
-  base::Path lower, upper, work, merged;
+  base::Path lower, upper, work, merged;  // all are there
 };
 
 /// What a program sees of the machine. All paths are the machine's.
@@ -28,10 +29,16 @@ struct View {
 /// The flags of clone(2) for a process that calls enter().
 int clone_flags(const View& view);
 
-/// Called in a process made with clone_flags(): from here on it sees only what the view says, and whatever it starts
-/// cannot change that. The rest of the machine is read-only; /proc shows its own processes, /dev only what needs no
-/// hardware. `user` and `group` are those outside. Throws what the system refuses.
-void enter(const View& view, uid_t user, gid_t group);
+/// Called by the parent of a process made with clone_flags(): it may be `user` from here on, as root in its namespace.
+void let_be(pid_t process, const User& user);
+
+/// Called in that process, after let_be(): from here on it is the user, it sees only what the view says, and whatever it
+/// starts cannot change that. The rest of the machine is read-only; /proc shows its own processes, /dev only what needs
+/// no hardware. Throws what the system refuses.
+void enter(const View& view, const User& user);
+
+/// The same without namespaces: only another user.
+void become(const User& user);
 
 /// Gives up, for this process and all that it starts, what would undo enter(). To be called before exec.
 void drop_privileges();

@@ -26,8 +26,10 @@ bool is_ours(const ServingRequest& request) {
 ServingProgram script_program(const ServingRequest& request, const Image& row) {
   Path environment = environment_of_image(row, request.image, request.data_folder);
   Path python = python_folder(request.data_folder);
+  auto visible = python_paths(environment);
+  visible.push_back(python);
   return {.command = {environment / "bin/python", "-u", python / "serve.py"},
-          .visible = {environment, python},
+          .visible = visible,
           .environment = environment};
 }
 

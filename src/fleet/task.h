@@ -38,10 +38,10 @@ struct Task {
   std::chrono::seconds most{0};     // of running; 0: no limit
   std::vector<MetricDefinition> metrics;
   Limits limits;
-  std::vector<base::Path> hidden,
-      visible;               // for the program; what is visible may lie in what is hidden, read-only
-  bool own_network = false;  // nothing but its own loopback
-  base::Path checkpoints;    // where the program sees them; empty: they are not kept
+  std::vector<base::Path> hidden,  // for the program: the data folder first
+      visible;                     // may lie in what is hidden; read-only
+  bool own_network = false;        // nothing but its own loopback
+  base::Path checkpoints;          // where the program sees them; empty: they are not kept
   enum class Pack { nothing, archives, files } pack = Pack::archives;  // of what it leaves
   std::vector<std::string> notes;                                      // the first lines of its log
 
