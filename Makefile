@@ -9,7 +9,7 @@ export TEXTMILL_BUILD := $(CURDIR)/$(BUILD)
 
 .PHONY: help demo build test check bench soak install clean
 help:
-	@echo "make demo     fine-tune, evaluate, serve and ask a model on this machine's package descriptions"
+	@echo "make demo     through a server and boto3: fine-tune, deploy and ask a model on this machine's texts"
 	@echo "make test     build and test everything (TEXTMILL_DATA: folder with the data sets)"
 	@echo "make check    format, layers, sizes, clang-tidy on changed files, $(FUZZ_SECONDS) s of each fuzzer"
 	@echo "make bench    the peers side by side, with ratios"

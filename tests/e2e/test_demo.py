@@ -1,0 +1,55 @@
+"""`make demo` in small: it ends by itself, and leaves nothing behind."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ..conftest import ROOT
+from ..servers import await_that
+
+pytestmark = pytest.mark.skipif(not shutil.which("apt-cache"), reason="the demo reads Debian's package descriptions")
+
+
+def processes(folder):
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if str(folder).encode() in (process / "cmdline").read_bytes() and process.name != str(os.getpid()):
+                found.append(process.name)
+        except OSError:
+            pass
+    return found
+
+
+def start(build, folder):
+    return subprocess.Popen([sys.executable, ROOT / "recipes/package_sections/demo.py", build / "textmill", "--train-rows", "1600", "--work", folder],
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def test_the_demo(build, minilm, tmp_path):
+    demo = start(build, tmp_path)
+    out, _ = demo.communicate(timeout=300)
+    if "run `apt-get update`" in out:
+        pytest.skip("this machine has no package index")
+    assert demo.returncode == 0, out
+    for words in (r"Training: step \d+ of 50, loss \d\.\d+, \d+ samples/s\n", r"InService after \d+\.\d\d s\n", r"held-out accuracy      0\.\d{3} ", r"answer over HTTP       \d+\.\d\d ms"):
+        assert re.search(words, out), (words, out)
+    assert (tmp_path / "model.tar.gz").exists()
+    await_that(lambda: not processes(tmp_path), "its processes are gone")
+
+
+def test_an_interrupted_demo(build, minilm, tmp_path):
+    demo = start(build, tmp_path)
+    await_that(lambda: demo.poll() is not None or list((tmp_path / "server/jobs").glob("*/journal")), "the job runs", 60)
+    demo.send_signal(signal.SIGTERM)
+    out, _ = demo.communicate(timeout=60)
+    if "run `apt-get update`" in out:
+        pytest.skip("this machine has no package index")
+    assert demo.returncode == 143, out
+    await_that(lambda: not processes(tmp_path), "its processes are gone")
