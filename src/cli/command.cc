@@ -6,6 +6,7 @@
 #include <charconv>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "base/spelling.h"
 #include "cli/commands.h"
 
@@ -63,6 +64,13 @@ void Values::require_one_of(std::string_view positional, std::string_view option
                 fmt::format("{} '{}' and --{} exclude each other", positional, text(positional), option));
   if (!has(positional) && !has(option))
     throw Error(Kind::invalid, fmt::format("{} or --{} is missing", positional, option));
+}
+
+void set_log(const Values& values, std::string_view format) {
+  base::LogOptions options{.format = base::LogFormat::text};
+  if (values.text("log-format", format) == "json") options.format = base::LogFormat::json;
+  options.level = base::parse_level(values.text("log-level", "info")).value_or(base::Level::info);
+  base::set_log(options);
 }
 
 const std::vector<Command>& commands() {

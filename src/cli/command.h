@@ -65,6 +65,9 @@ const std::vector<Command>& commands();
 /// Throws invalid: `said` (as the user wrote it), and the nearest name.
 const Command& find_command(std::string_view name, std::string_view said);
 
+/// As --log-format and --log-level say. `format` is the usual one: text for eyes, json for programs.
+void set_log(const Values& values, std::string_view format);
+
 /// What every command takes.
 std::span<const Option> common_options();
 

@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "base/error.h"
-#include "base/log.h"
 #include "base/version.h"
 #include "cli/command.h"
 #include "cli/help.h"
@@ -23,14 +22,6 @@ void print(std::string_view text) {
   Output out;
   out.line() += text;
   out.finish();
-}
-
-/// From the shell the log is for eyes, from a container for programs.
-void set_log(const Values& values, std::string_view usual) {
-  base::LogOptions options{.format = base::LogFormat::text};
-  if (values.text("log-format", usual) == "json") options.format = base::LogFormat::json;
-  options.level = base::parse_level(values.text("log-level", "info")).value_or(base::Level::info);
-  base::set_log(options);
 }
 
 void add_surroundings(const Command& command, Values& values) {

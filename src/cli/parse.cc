@@ -138,9 +138,10 @@ void add_configuration(const Command& command, Values& values, const base::Path&
 
 void add_hyperparameter(const Command& command, Values& values, std::string_view name,
                         std::string_view text) {
-  std::string said = fmt::format("hyperparameter {}", name);
-  Option option = find_option(command.options, with(name, '_', '-'), said, "");
-  values.set(option.name, {std::string(text), said});
+  std::vector<Option> options = options_of(command);
+  std::erase_if(options, [](const Option& option) { return option.flag_only || option.name == "config"; });
+  Option option = find_option(options, with(name, '_', '-'), name, "");
+  values.set(option.name, {std::string(text), std::string(name)});
 }
 
 void check(const Command& command, const Values& values) {

@@ -23,7 +23,8 @@ void add_environment(const Command& command, Values& values, const char* (*envir
 /// invalid for a name that no command has.
 void add_configuration(const Command& command, Values& values, const base::Path& file);
 
-/// Sets an option from a hyperparameter, whose name has _ for -. Throws invalid if the command does not have it.
+/// Sets an option from a hyperparameter, whose name has _ for -; it comes before the environment. Throws invalid if the
+/// command does not have it.
 void add_hyperparameter(const Command& command, Values& values, std::string_view name, std::string_view text);
 
 /// Throws invalid if a value is none of those that its option names.

@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "base/signals.h"
 #include "cli/commands.h"
+#include "cli/parse.h"
 #include "contract/training.h"
 #include "train/run.h"
 
@@ -38,13 +39,17 @@ base::Path channel(const contract::TrainingInput& input, const std::string& name
 
 /// The training container: hyperparameters and channels in, a model out. It goes on from what an earlier attempt left in
 /// the checkpoints.
-int train_in_container(const Values& values) {
+int train_in_container(const Values& surroundings) {
   contract::Layout layout = contract::Layout::from_environment();
   try {
     contract::TrainingInput input = contract::read_training_input(layout);
+    const Command& command = find_command("train", "train");
+    Values values = surroundings;
+    for (const auto& [name, text] : input.hyperparameters) add_hyperparameter(command, values, name, text);
+    check_choices(command, values);
+    set_log(values, "json");
     train::TrainOptions options{.resume = true};
     set_options(options, values);
-    for (const auto& [name, text] : input.hyperparameters) train::set_option(options, name, text);
     for (const char* name : {"model", "train"})
       if (!input.channel(name))
         throw base::Error(base::Kind::invalid, (layout.channel(name)).string() + ": the channel is missing");
@@ -53,6 +58,9 @@ int train_in_container(const Values& values) {
                  options);
   } catch (const base::Error& error) {
     contract::report_failure(layout, error);
+    throw;
+  } catch (const std::exception& error) {
+    contract::report_failure(layout, base::Error(base::Kind::internal, error.what()));
     throw;
   }
 }

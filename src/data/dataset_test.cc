@@ -65,6 +65,9 @@ TEST_F(Dataset, columns_by_name_and_number) {
   EXPECT_EQ(refusal(path, {.text = "none", .label = "z"}), "a.tsv: no column \"none\" (columns: x, y, z)");
   EXPECT_EQ(refusal(path, {.text = "1", .label = "4"}), "a.tsv: no column \"4\" (3 columns without names)");
   EXPECT_EQ(refusal(path, {.text = "0", .label = "1"}), "a.tsv: no column \"0\" (3 columns without names)");
+  EXPECT_EQ(refusal(path, {.text = "1", .label = "1"}), "a.tsv: text and label are the same column, 1");
+  EXPECT_EQ(refusal(path, {.text = "x", .text_pair = "1", .label = "y"}),
+            "a.tsv: text and text-pair are the same column, x");
 }
 
 TEST_F(Dataset, csv_and_blank_lines) {

@@ -96,6 +96,7 @@ class Finder {
     if (!asked_.label.empty()) schema_.label = asked_column(asked_.label);
     if (!asked_.text.empty()) schema_.text = *asked_column(asked_.text);
     if (!asked_.text_pair.empty()) schema_.text_pair = asked_column(asked_.text_pair);
+    refuse_twins();
     if (asked_.label.empty()) guess_label();
     if (asked_.text.empty()) guess_texts();
     if (labels_ && !schema_.label)
@@ -154,6 +155,21 @@ class Finder {
     bool whole = end == asked.data() + asked.size();
     if (whole && number >= 1 && number <= schema_.width) return column(number - 1);
     fail(fmt::format("no column \"{}\" ({})", asked, list()));
+  }
+
+  /// One column in two roles.
+  void refuse_twins() const {
+    const std::pair<std::string_view, const std::string&> roles[] = {
+        {"text", asked_.text}, {"text-pair", asked_.text_pair}, {"label", asked_.label}};
+    for (const auto& [role, asked] : roles) {
+      for (const auto& [other, also] : roles) {
+        if (&asked == &also) break;
+        if (asked.empty() || also.empty()) continue;
+        Column a = *asked_column(asked), b = *asked_column(also);
+        if (a.index == b.index && a.name == b.name)
+          fail(fmt::format("{} and {} are the same column, {}", other, role, also));
+      }
+    }
   }
 
   bool taken(size_t index) const { return schema_.label && schema_.label->index == index; }

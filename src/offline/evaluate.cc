@@ -8,10 +8,10 @@ namespace textmill::offline {
 
 format::Json evaluate(const EvaluateOptions& options, std::stop_token stop) {
   tasks::Classifier classifier(options.model, options.classifier);
-  if (classifier.multi_label()) {
-    throw base::Error(
-        base::Kind::invalid,
-        options.model.string() + ": a multi-label model; only models that choose one label are scored");
+  if (classifier.score_function() != tasks::ScoreFunction::softmax) {
+    throw base::Error(base::Kind::invalid,
+                      options.model.string() +
+                          ": a regression or multi-label model; only those that choose one label are scored");
   }
   log_choices(classifier);
   data::DatasetReader reader(options.data, options.columns);

@@ -8,7 +8,7 @@ namespace textmill::offline {
 namespace {
 
 std::string best(const tasks::Classifier& classifier, std::span<const float> logits) {
-  auto scores = classifier.scores(logits);
+  auto scores = tasks::scores(logits, classifier.score_function());
   auto largest = std::max_element(scores.begin(), scores.end());
   return format::to_text(
       format::Json::object({{"label", classifier.labels()[largest - scores.begin()]}, {"score", *largest}}));

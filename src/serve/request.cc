@@ -29,46 +29,80 @@ std::string media_type(std::string_view field) {
 
 // ---- {"inputs": ..., "parameters": {...}}
 
-tasks::PackedItem read_text(const JsonView& input, const Model& model) {
-  if (input.value().string()) return model.encode(input.string(), {});
+tasks::PackedItem read_text(const JsonView& input, std::optional<int> max_length, const Model& model) {
+  if (input.value().string()) return model.encode(input.string(), {}, max_length);
   if (input.value().array()) {
     auto pair = input.strings();
     if (pair.size() != 2) input.fail("a pair of texts");
-    return model.encode(pair[0], pair[1]);
+    return model.encode(pair[0], pair[1], max_length);
   }
   if (!input.value().object()) input.fail("a text, a pair of texts, or {\"text\", \"text_pair\"}");
   input.refuse_unknown({"text", "text_pair"});
   auto pair = input.find("text_pair");
   return model.encode(input.at("text").string(),
-                      pair ? std::optional<std::string_view>(pair->string()) : std::nullopt);
+                      pair ? std::optional<std::string_view>(pair->string()) : std::nullopt, max_length);
 }
 
-void read_parameters(const JsonView& parameters, AnswerForm& form) {
-  // Padding is never needed, and what is too long is always cut: these change nothing.
-  parameters.refuse_unknown({"top_k", "return_all_scores", "truncation", "padding"});
+tasks::ScoreFunction read_function(const JsonView& name) {
+  std::string lower = name.string();
+  std::transform(lower.begin(), lower.end(), lower.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  if (lower == "softmax") return tasks::ScoreFunction::softmax;
+  if (lower == "sigmoid") return tasks::ScoreFunction::sigmoid;
+  if (lower == "none") return tasks::ScoreFunction::none;
+  name.fail("softmax, sigmoid or none");
+}
+
+/// The parameters of Hugging Face's pipeline and of its tokenizer; gives the last one's max_length.
+std::optional<int> read_parameters(const JsonView& parameters, AnswerForm& form) {
+  parameters.refuse_unknown(
+      {"top_k", "return_all_scores", "function_to_apply", "truncation", "max_length", "padding"});
   if (auto top_k = parameters.find("top_k")) form.top_k = static_cast<int>(top_k->integer(1, 1'000'000));
   bool null_top_k = parameters.value().find("top_k") && !form.top_k;  // Hugging Face's way to ask for all
   if (parameters.get_boolean("return_all_scores", false) || null_top_k) form.top_k = 1'000'000;
+  if (auto function = parameters.find("function_to_apply")) form.scores = read_function(*function);
+  // What is too long is always cut, the longer text of a pair first. Padding is never needed, whatever it says.
+  auto truncation = parameters.find("truncation");
+  if (truncation && !truncation->value().boolean() && truncation->string() != "longest_first")
+    truncation->fail("a boolean or \"longest_first\"");
+  auto max_length = parameters.find("max_length");
+  return max_length ? std::optional(static_cast<int>(max_length->integer(1, INT32_MAX))) : std::nullopt;
 }
 
-void read_inputs(const JsonView& request, const Model& model, Invocation& invocation) {
+/// Before any of them is tokenized: what the queue can never hold is refused at once.
+void check_count(size_t inputs, size_t most, int& failing) {
+  if (inputs == 0) fail("body: no input");
+  if (inputs <= most) return;
+  failing = 413;
+  fail(fmt::format("body: {} inputs, at most {} in one request", inputs, most));
+}
+
+void read_inputs(const JsonView& request, const Model& model, size_t most, int& failing,
+                 Invocation& invocation) {
   request.refuse_unknown({"inputs", "parameters", "options"});
-  if (auto parameters = request.find("parameters")) read_parameters(*parameters, invocation.form);
+  std::optional<int> max_length;
+  if (auto parameters = request.find("parameters"))
+    max_length = read_parameters(*parameters, invocation.form);
   JsonView inputs = request.at("inputs");
   if (!inputs.value().array()) {
-    invocation.items.push_back(read_text(inputs, model));
+    invocation.items.push_back(read_text(inputs, max_length, model));
     return;
   }
   invocation.form.dialect = AnswerForm::Dialect::list;
-  for (const JsonView& input : inputs.array()) invocation.items.push_back(read_text(input, model));
+  check_count(inputs.value().array()->size(), most, failing);
+  for (const JsonView& input : inputs.array())
+    invocation.items.push_back(read_text(input, max_length, model));
 }
 
 // ---- {"instances": [{"input_ids", "attention_mask", "token_type_ids"}]}
 
-void read_instances(const JsonView& request, const Model& model, Invocation& invocation) {
+void read_instances(const JsonView& request, const Model& model, size_t most, int& failing,
+                    Invocation& invocation) {
   request.refuse_unknown({"instances", "signature_name"});
   invocation.form.dialect = AnswerForm::Dialect::predictions;
-  for (const JsonView& instance : request.at("instances").array()) {
+  auto instances = request.at("instances").array();
+  check_count(instances.size(), most, failing);
+  for (const JsonView& instance : instances) {
     instance.refuse_unknown({"input_ids", "attention_mask", "token_type_ids"});
     auto numbers = [&](const char* name) {
       auto member = instance.find(name);
@@ -86,7 +120,7 @@ void read_instances(const JsonView& request, const Model& model, Invocation& inv
   }
 }
 
-void read_csv(std::string_view body, const Model& model, int& failing, Invocation& invocation) {
+void read_csv(std::string_view body, const Model& model, size_t most, int& failing, Invocation& invocation) {
   invocation.form.dialect = AnswerForm::Dialect::list;
   std::vector<std::pair<std::string, std::optional<std::string>>> texts;
   format::CsvReader records(body, "body", format::kCsv);
@@ -97,7 +131,8 @@ void read_csv(std::string_view body, const Model& model, int& failing, Invocatio
     texts.emplace_back(fields[0], fields.size() == 2 ? std::optional<std::string>(fields[1]) : std::nullopt);
   }
   failing = 422;
-  for (const auto& [text, pair] : texts) invocation.items.push_back(model.encode(text, pair));
+  check_count(texts.size(), most, failing);
+  for (const auto& [text, pair] : texts) invocation.items.push_back(model.encode(text, pair, {}));
 }
 
 // ---- answers
@@ -142,22 +177,16 @@ Invocation read_invocation(const InvocationRequest& request, const Model& model,
     JsonView view(value, "body");
     if (!value.object()) view.fail("an object with \"inputs\" or \"instances\"");
     if (value.find("instances")) {
-      read_instances(view, model, invocation);
+      read_instances(view, model, request.max_inputs, failing, invocation);
     } else {
-      read_inputs(view, model, invocation);
+      read_inputs(view, model, request.max_inputs, failing, invocation);
     }
   } else if (type == "text/csv") {
-    read_csv(request.body, model, failing, invocation);
+    read_csv(request.body, model, request.max_inputs, failing, invocation);
   } else {
     if (auto bad = base::invalid_utf8(request.body)) fail(fmt::format("body: byte {} is not UTF-8", *bad));
     failing = 422;
-    invocation.items.push_back(model.encode(request.body, {}));
-  }
-  if (invocation.items.empty()) fail("body: no input");
-  if (invocation.items.size() > request.max_inputs) {
-    failing = 413;
-    fail(fmt::format("body: {} inputs, at most {} in one request", invocation.items.size(),
-                     request.max_inputs));
+    invocation.items.push_back(model.encode(request.body, {}, {}));
   }
   return invocation;
 }
@@ -176,7 +205,7 @@ std::string write_answer(const AnswerForm& form, std::span<const float> logits, 
       rows.push_back(Json::array(here));
       continue;
     }
-    std::vector<float> scores = model.scores(here);
+    std::vector<float> scores = tasks::scores(here, form.scores.value_or(model.scores));
     int top = best(scores, 1)[0];
     if (form.csv) {
       lines += fmt::format("{},{}\n", format::csv_field(model.labels[top]), scores[top]);

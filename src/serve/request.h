@@ -8,16 +8,19 @@
 #include <vector>
 
 #include "tasks/packed.h"
+#include "tasks/scores.h"
 
 namespace textmill::serve {
 
 /// What the dialects need of a model: the classifier's own functions, or a test's.
 struct Model {
-  std::function<tasks::PackedItem(std::string_view text, std::optional<std::string_view> pair)> encode;
+  std::function<tasks::PackedItem(std::string_view text, std::optional<std::string_view> pair,
+                                  std::optional<int> max_length)>
+      encode;
   std::function<tasks::PackedItem(std::span<const int64_t> ids, std::span<const int64_t> mask,
                                   std::span<const int64_t> types)>
       unpad;
-  std::function<std::vector<float>(std::span<const float> logits)> scores;
+  tasks::ScoreFunction scores;
   std::vector<std::string> labels;
 };
 
@@ -30,7 +33,8 @@ struct AnswerForm {
   };
   Dialect dialect = Dialect::single;
   std::optional<int> top_k;
-  bool csv = false;  // lines "label,score", as Accept asks
+  std::optional<tasks::ScoreFunction> scores;  // instead of the model's
+  bool csv = false;                            // lines "label,score", as Accept asks
 };
 
 struct Invocation {

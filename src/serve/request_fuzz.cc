@@ -15,15 +15,12 @@ tasks::PackedItem item(size_t tokens) {
 
 constexpr size_t kMaxInputs = 100;
 
-const serve::Model kModel{
-    .encode =
-        [](std::string_view text, std::optional<std::string_view> pair) {
-          return item(2 + text.size() + pair.value_or("").size());
-        },
-    .unpad = [](std::span<const int64_t> ids, std::span<const int64_t>,
-                std::span<const int64_t>) { return item(ids.size()); },
-    .scores = [](std::span<const float> logits) { return std::vector<float>(logits.begin(), logits.end()); },
-    .labels = {"no", "ma,ybe", "yes"}};
+const serve::Model kModel{.encode = [](std::string_view text, std::optional<std::string_view> pair,
+                                       auto) { return item(2 + text.size() + pair.value_or("").size()); },
+                          .unpad = [](std::span<const int64_t> ids, std::span<const int64_t>,
+                                      std::span<const int64_t>) { return item(ids.size()); },
+                          .scores = tasks::ScoreFunction::none,
+                          .labels = {"no", "ma,ybe", "yes"}};
 
 }  // namespace
 

@@ -33,13 +33,13 @@ void account(const http::Router& router, const http::Finished& done) {
 
 Model model_of(tasks::Classifier& classifier) {
   return {
-      .encode = [&](std::string_view text,
-                    std::optional<std::string_view> pair) { return classifier.encode(text, pair); },
+      .encode = [&](std::string_view text, std::optional<std::string_view> pair,
+                    std::optional<int> max_length) { return classifier.encode(text, pair, max_length); },
       .unpad =
           [&](std::span<const int64_t> ids, std::span<const int64_t> mask, std::span<const int64_t> types) {
             return classifier.unpad({ids, mask, types});
           },
-      .scores = [&](std::span<const float> logits) { return classifier.scores(logits); },
+      .scores = classifier.score_function(),
       .labels = classifier.labels()};
 }
 

@@ -7,7 +7,6 @@
 #include "base/error.h"
 #include "nn/kernel/pool.h"
 #include "tasks/inference.h"
-#include "tasks/scores.h"
 
 namespace textmill::tasks {
 namespace {
@@ -73,10 +72,11 @@ Classifier::Classifier(const base::Path& model, const ClassifierOptions& options
 
 Classifier::~Classifier() = default;
 
-PackedItem Classifier::encode(std::string_view text, std::optional<std::string_view> pair) const {
+PackedItem Classifier::encode(std::string_view text, std::optional<std::string_view> pair,
+                              std::optional<int> max_length) const {
   if (!state_->tokenizer) state_->folder.tokenizer();  // throws what is missing
-  auto encoding =
-      state_->tokenizer->encode(text, pair, {.max_length = static_cast<size_t>(state_->max_length.tokens)});
+  int most = max_length ? state_->folder.max_length(max_length, {}).tokens : state_->max_length.tokens;
+  auto encoding = state_->tokenizer->encode(text, pair, {.max_length = static_cast<size_t>(most)});
   return {std::move(encoding.ids), std::move(encoding.type_ids)};
 }
 
@@ -105,12 +105,8 @@ void Classifier::run(std::span<const PackedItem* const> items, std::vector<float
   logits.assign(output.begin(), output.end());
 }
 
-std::vector<float> Classifier::scores(std::span<const float> logits) const {
-  return state_->folder.multi_label() || logits.size() == 1 ? sigmoid(logits) : softmax(logits);
-}
-
 const std::vector<std::string>& Classifier::labels() const { return state_->folder.labels(); }
-bool Classifier::multi_label() const { return state_->folder.multi_label(); }
+ScoreFunction Classifier::score_function() const { return state_->folder.score_function(); }
 const MaxLength& Classifier::max_length() const { return state_->max_length; }
 nn::Format Classifier::format() const { return state_->format; }
 int Classifier::threads() const { return state_->pool.threads(); }

@@ -34,8 +34,10 @@ class Classifier {
   Classifier(const base::Path& model, const ClassifierOptions& options);
   ~Classifier();
 
-  /// Tokenizes, truncates to max_length(). Throws invalid if the model has no tokenizer that we know.
-  PackedItem encode(std::string_view text, std::optional<std::string_view> pair = {}) const;
+  /// Tokenizes, truncates to `max_length`, else to max_length(). Throws invalid if the model has no tokenizer that we
+  /// know, or fewer positions.
+  PackedItem encode(std::string_view text, std::optional<std::string_view> pair = {},
+                    std::optional<int> max_length = {}) const;
 
   /// Takes the padding off. Throws invalid with the field and the position: a mask that is not a prefix of ones, other
   /// lengths, an id outside of the vocabulary, a type that the model does not have, no token at all or more than the
@@ -46,11 +48,9 @@ class Classifier {
   /// byte.
   void run(std::span<const PackedItem* const> items, std::vector<float>& logits);
 
-  /// Of one item's logits: softmax, or sigmoid where the configuration says multi-label or has a single label.
-  std::vector<float> scores(std::span<const float> logits) const;
-
+  /// What the configuration asks for, as transformers' pipelines read it.
+  ScoreFunction score_function() const;
   const std::vector<std::string>& labels() const;  // by id
-  bool multi_label() const;
   const MaxLength& max_length() const;
   nn::Format format() const;
   int threads() const;

@@ -95,15 +95,16 @@ TEST_F(ClassifierTest, refuses_numbers_that_are_no_sequence) {
   EXPECT_EQ(said({2, 99}, {1, 0}), "") << "padding may be anything";
 }
 
-TEST_F(ClassifierTest, scores_are_softmax_or_sigmoid) {
-  Classifier single(folder.path(), {});
-  auto scores = single.scores(std::vector<float>{0, 0, 0});
-  EXPECT_FLOAT_EQ(scores[0], 1.0f / 3);
+TEST_F(ClassifierTest, the_configuration_says_what_makes_scores) {
+  auto function = [&] { return Classifier(folder.path(), {}).score_function(); };
+  EXPECT_EQ(function(), ScoreFunction::softmax);
   testing::write_tiny_model(
       folder.path(), {.labels = {"a", "b"}, .extra = R"("problem_type": "multi_label_classification", )"});
-  EXPECT_EQ(Classifier(folder.path(), {}).scores(std::vector<float>{0, 0})[1], 0.5f);
+  EXPECT_EQ(function(), ScoreFunction::sigmoid);
   testing::write_tiny_model(folder.path(), {.labels = {"a"}});
-  EXPECT_EQ(Classifier(folder.path(), {}).scores(std::vector<float>{0})[0], 0.5f);
+  EXPECT_EQ(function(), ScoreFunction::sigmoid);
+  testing::write_tiny_model(folder.path(), {.labels = {"a"}, .extra = R"("problem_type": "regression", )"});
+  EXPECT_EQ(function(), ScoreFunction::none);
 }
 
 TEST_F(ClassifierTest, families_without_a_tokenizer_take_ids_only) {

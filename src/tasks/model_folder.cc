@@ -137,7 +137,7 @@ ModelFolder::ModelFolder(const Path& path) : path_(path), folder_(path) {
   architecture_ = models::bert_config(config);
   labels_ = read_labels(config, architecture_.labels);
   quantization_ = read_quantization(config);
-  multi_label_ = config.get_string("problem_type", "") == "multi_label_classification";
+  problem_type_ = config.get_string("problem_type", "");
   if (!fs::exists(folder_ / "model.safetensors") && !fs::exists(folder_ / "model.safetensors.index.json")) {
     const char* other = fs::exists(folder_ / "pytorch_model.bin")
                             ? " (pytorch_model.bin is not read: save it again with transformers)"
@@ -151,6 +151,12 @@ bool ModelFolder::has_head() const {
   models::ClassifierHead head(architecture_);
   nn::fields(head);  // names the weights
   return stored_->find(head.out.weight.name) != nullptr;
+}
+
+ScoreFunction ModelFolder::score_function() const {
+  if (problem_type_ == "regression") return ScoreFunction::none;
+  bool chooses_one = problem_type_ != "multi_label_classification" && labels_.size() > 1;
+  return chooses_one ? ScoreFunction::softmax : ScoreFunction::sigmoid;
 }
 
 std::string ModelFolder::checksum() const {

@@ -10,6 +10,7 @@
 #include "format/json.h"
 #include "models/bert.h"
 #include "nn/safetensors.h"
+#include "tasks/scores.h"
 #include "text/tokenizer.h"
 
 namespace textmill::tasks {
@@ -33,7 +34,8 @@ class ModelFolder {
   const format::Json& config() const { return config_; }
   const models::BertConfig& architecture() const { return architecture_; }
   const std::vector<std::string>& labels() const { return labels_; }  // by id
-  bool multi_label() const { return multi_label_; }
+  /// Softmax only of a model that chooses one of several labels.
+  ScoreFunction score_function() const;
   /// The scheme that write_quantized_folder() noted; empty if the model is not quantized.
   const std::string& quantization() const { return quantization_; }
 
@@ -79,7 +81,7 @@ class ModelFolder {
   format::Json config_;
   models::BertConfig architecture_;
   std::vector<std::string> labels_;
-  bool multi_label_ = false;
+  std::string problem_type_;
   std::string quantization_;
   std::unique_ptr<nn::Safetensors> stored_;
 };

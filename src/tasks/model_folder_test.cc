@@ -37,7 +37,7 @@ TEST_F(ModelFolderTest, opens_a_classifier) {
   write_tiny_model(path, {.labels = {"bad", "good", "so-so"}});
   ModelFolder model(path);
   EXPECT_TRUE(model.has_head());
-  EXPECT_FALSE(model.multi_label());
+  EXPECT_EQ(model.score_function(), ScoreFunction::softmax);
   EXPECT_EQ(model.labels(), (std::vector<std::string>{"bad", "good", "so-so"}));
   auto weights = model.load();
   EXPECT_EQ(weights->head.out.weight.rows, 3);

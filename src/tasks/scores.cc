@@ -25,6 +25,12 @@ std::vector<float> sigmoid(std::span<const float> logits) {
   return scores;
 }
 
+std::vector<float> scores(std::span<const float> logits, ScoreFunction function) {
+  if (function == ScoreFunction::softmax) return softmax(logits);
+  if (function == ScoreFunction::sigmoid) return sigmoid(logits);
+  return {logits.begin(), logits.end()};
+}
+
 double cross_entropy(std::span<const float> logits, int label) {
   double largest = *std::max_element(logits.begin(), logits.end()), sum = 0;
   for (float logit : logits) sum += std::exp(logit - largest);

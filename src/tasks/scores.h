@@ -10,6 +10,12 @@
 
 namespace textmill::tasks {
 
+/// What makes scores of logits, as transformers names it.
+enum class ScoreFunction { none, sigmoid, softmax };
+
+/// Of one row.
+std::vector<float> scores(std::span<const float> logits, ScoreFunction function);
+
 /// Probabilities of exclusive labels: exp(logit - max) / sum.
 std::vector<float> softmax(std::span<const float> logits);
 /// 1 / (1 + exp(-logit)) of each: labels that do not exclude each other, or a single one.

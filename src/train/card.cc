@@ -52,8 +52,8 @@ std::string recipe(const JsonView& run) {
 std::string model_card(const Json& json) {
   JsonView run(json, "run.json");
   std::string labels;
-  for (const std::string& label : run.at("labels").strings())
-    labels += (labels.empty() ? "`" : ", `") + label + "`";
+  for (const std::string& label : run.at("labels").strings())  // quoted: it may hold anything
+    labels += (labels.empty() ? "" : ", ") + format::to_text(Json(label));
   return fmt::format(
       R"(---
 pipeline_tag: {task}

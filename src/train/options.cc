@@ -2,13 +2,10 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <vector>
 
 #include "base/error.h"
-#include "base/spelling.h"
 
 namespace textmill::train {
 namespace {
@@ -36,7 +33,7 @@ constexpr int kMany = 1 << 30;
 int positive(V v) { return number(v, 1, kMany, "a whole number of at least 1"); }
 int count(V v) { return number(v, 0, kMany, "a whole number of at least 0"); }
 double fraction(V v) { return number(v, 0.0, 1.0, "a number from 0 to 1"); }
-double amount(V v) { return number(v, 0.0, 1e6, "a number of at least 0"); }
+double amount(V v) { return number(v, 0.0, 1e6, "a number from 0 to 1000000"); }
 double probability(V v) { return number(v, 0.0, std::nextafter(1.0, 0.0), "a number from 0 to below 1"); }
 
 nn::Format format(V v) {
@@ -90,28 +87,9 @@ constexpr OptionRow kRows[] = {
     {"resume", "", "continue from the newest good checkpoint", [](O& o, V v) { o.resume = yes(v); }},
 };
 
-/// "--batch-size", "batch_size" and "batch-size" are one option.
-std::string canonical(std::string_view spelled) {
-  std::string name(spelled.substr(spelled.starts_with("--") ? 2 : 0));
-  std::replace(name.begin(), name.end(), '_', '-');
-  return name;
-}
-
 }  // namespace
 
 std::span<const OptionRow> option_rows() { return kRows; }
-
-void set_option(TrainOptions& options, std::string_view spelled, std::string_view value) {
-  std::string name = canonical(spelled);
-  auto row =
-      std::find_if(std::begin(kRows), std::end(kRows), [&](const auto& row) { return row.name == name; });
-  if (row == std::end(kRows)) {
-    std::vector<std::string_view> names;
-    for (const OptionRow& known : kRows) names.push_back(known.name);
-    throw Error(Kind::invalid, fmt::format("{}: no such option{}", spelled, base::did_you_mean(name, names)));
-  }
-  row->set(options, {spelled, value});
-}
 
 format::Json to_json(const TrainOptions& o) {
   auto json = format::Json::object({{"epochs", o.epochs},

@@ -32,7 +32,7 @@ struct TrainOptions {
 };
 
 struct OptionValue {
-  std::string_view option, text;  // the option as the user spelled it
+  std::string_view option, text;  // the option as errors name it
 };
 
 /// One option: its flag is --NAME, its hyperparameter NAME with _ for -.
@@ -45,10 +45,6 @@ struct OptionRow {
 
 /// All options but the inputs and outputs (model, train, validation, output).
 std::span<const OptionRow> option_rows();
-
-/// Sets an option, spelled "--batch-size", "batch_size" or "batch-size". Throws invalid naming it as it was spelled and
-/// the value, or the nearest name.
-void set_option(TrainOptions& options, std::string_view spelled, std::string_view value);
 
 /// Those that decide the result, under their hyperparameters' names.
 format::Json to_json(const TrainOptions& options);

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "base/error.h"
 
 namespace textmill::train {
@@ -14,18 +16,22 @@ std::string refusal(auto&& action) {
   return "";
 }
 
-std::string refusal(std::string_view option, std::string_view value) {
-  TrainOptions options;
-  return refusal([&] { set_option(options, option, value); });
+void set(TrainOptions& options, std::string_view name, std::string_view value) {
+  std::ranges::find(option_rows(), name, &OptionRow::name)->set(options, {name, value});
 }
 
-TEST(Options, flags_and_hyperparameters_are_one_table) {
+std::string refusal(std::string_view option, std::string_view value) {
   TrainOptions options;
-  set_option(options, "--batch-size", "32");
-  set_option(options, "learning_rate", "1e-4");
-  set_option(options, "precision", "f32");
-  set_option(options, "--resume", "");
-  set_option(options, "seed", "18446744073709551615");
+  return refusal([&] { set(options, option, value); });
+}
+
+TEST(Options, values) {
+  TrainOptions options;
+  set(options, "batch-size", "32");
+  set(options, "learning-rate", "1e-4");
+  set(options, "precision", "f32");
+  set(options, "resume", "");
+  set(options, "seed", "18446744073709551615");
   EXPECT_EQ(options.batch_size, 32);
   EXPECT_EQ(options.learning_rate, 1e-4);
   EXPECT_EQ(options.format, nn::Format::f32);
@@ -33,18 +39,17 @@ TEST(Options, flags_and_hyperparameters_are_one_table) {
   EXPECT_EQ(options.seed, UINT64_MAX);
 }
 
-TEST(Options, a_refusal_names_the_option_as_it_was_spelled) {
-  EXPECT_EQ(refusal("--epochs", "0"), "--epochs: '0' is not a whole number of at least 1");
-  EXPECT_EQ(refusal("batch_size", "8x"), "batch_size: '8x' is not a whole number of at least 1");
+TEST(Options, refusals) {
+  EXPECT_EQ(refusal("epochs", "0"), "epochs: '0' is not a whole number of at least 1");
+  EXPECT_EQ(refusal("batch-size", "8x"), "batch-size: '8x' is not a whole number of at least 1");
   EXPECT_EQ(refusal("dropout", "1"), "dropout: '1' is not a number from 0 to below 1");
-  EXPECT_EQ(refusal("learning-rate", "nan"), "learning-rate: 'nan' is not a number of at least 0");
+  EXPECT_EQ(refusal("learning-rate", "nan"), "learning-rate: 'nan' is not a number from 0 to 1000000");
   EXPECT_EQ(refusal("threads", "-1"), "threads: '-1' is not a whole number from 0 to 1024");
   EXPECT_EQ(refusal("seed", "-1"), "seed: '-1' is not a whole number of at least 0");
   EXPECT_EQ(refusal("precision", "fp16"), "precision: 'fp16' is not bf16 or f32");
   EXPECT_EQ(refusal("resume", "maybe"), "resume: 'maybe' is not true or false");
   EXPECT_EQ(refusal("task", "translation"), "task: 'translation' is not a task; known: text-classification");
-  EXPECT_EQ(refusal("--batchsize", "8"), "--batchsize: no such option; did you mean batch-size?");
-  EXPECT_EQ(refusal("", ""), ": no such option");
+  EXPECT_EQ(refusal("learning-rate", "1e30"), "learning-rate: '1e30' is not a number from 0 to 1000000");
 }
 
 TEST(Options, combinations) {

@@ -64,6 +64,7 @@ class Run {
   bool one_step();
   bool end_epoch();
   std::optional<tasks::Scores> evaluate();
+  void settle();
   void checkpoint(bool is_best);
   Outcome stopped();
   void finish();
@@ -159,7 +160,8 @@ bool Run::load_data() {
     base::log(base::Level::info, "data",
               {{"path", path.string()},
                {"schema", *to.source.find("schema")->string()},
-               {"rows", to.examples.size()}});
+               {"rows", to.examples.size()},
+               {"labels", to.labels.size()}});
     return true;
   };
   KnownLabels of_model{base_.has_head() ? base_.labels() : std::vector<std::string>{}};
@@ -184,7 +186,8 @@ void Run::load_model() {
   if (options_.dropout) {
     architecture.dropout = architecture.attention_dropout = architecture.head_dropout = *options_.dropout;
   }
-  bool keep_head = base_.has_head() && base_.labels() == train_.labels && !base_.multi_label();
+  bool keep_head = base_.has_head() && base_.labels() == train_.labels &&
+                   base_.score_function() == tasks::ScoreFunction::softmax;
   model_ = keep_head ? base_.load(architecture) : base_.load_with_fresh_head(architecture, options_.seed);
   TrainingPlan plan = make_training_plan(*model_, format_);
   check_memory(plan, train_.examples, options_, available_memory());
@@ -262,9 +265,15 @@ bool Run::end_epoch() {
   return true;
 }
 
-std::optional<tasks::Scores> Run::evaluate() {
-  Timed timed(seconds_.evaluate);
+/// What the optimizer still owes to seldom used rows is its work, and so of its time.
+void Run::settle() {
+  Timed timed(seconds_.steps);
   trainer_->settle();
+}
+
+std::optional<tasks::Scores> Run::evaluate() {
+  settle();
+  Timed timed(seconds_.evaluate);
   if (inference_)
     inference_->refresh();
   else
@@ -289,6 +298,7 @@ std::optional<tasks::Scores> Run::evaluate() {
 }
 
 void Run::checkpoint(bool is_best) {
+  settle();
   Timed timed(seconds_.checkpoint);
   checkpoint_ = save_checkpoint(paths_.checkpoints, state_, *trainer_, *model_, is_best, checkpoint_);
   checkpointed_ = state_.step;
@@ -341,14 +351,15 @@ Json Run::record() const {
 
 Outcome train(const TrainPaths& paths, const TrainOptions& options, std::stop_token stop) {
   check(options);
-  std::error_code absent;
-  if (fs::equivalent(paths.output, paths.model, absent)) {
+  std::error_code code;
+  if (fs::equivalent(paths.output, paths.model, code)) {
     throw Error(Kind::invalid,
                 fmt::format("{} is the model to start from; another --output leaves it as it is",
                             paths.output.string()));
   }
   Path checkpoints = paths.checkpoints.empty() ? paths.output / "checkpoints" : paths.checkpoints;
-  fs::create_directories(checkpoints);
+  if (!fs::create_directories(checkpoints, code) && code)
+    throw base::system_error(checkpoints.string(), code.value());
   base::FileLock lock(checkpoints / ".lock");
   return Run({paths.model, paths.train, paths.validation, paths.output, checkpoints}, options,
              std::move(stop))

@@ -82,7 +82,6 @@ void check_recipe(const JsonView& then, const Json& now) {
 Path save_checkpoint(const Path& root, const RunState& state, Trainer& trainer, models::TextClassifier& model,
                      bool is_best, const std::optional<Path>& previous) {
   TEXTMILL_CHECK(!state.best || is_best || previous);
-  trainer.settle();
   FolderWriter writer(root, checkpoint_name(state.step));
   const Path& folder = writer.path();
   nn::save_weights(nn::fields(model), folder / "weights.safetensors");

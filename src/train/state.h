@@ -35,7 +35,7 @@ struct RunState {
 // In a checkpoint's folder: weights.safetensors, moments.safetensors (NAME.first, NAME.second), state.json,
 // metrics.jsonl, and best.safetensors if there is a best epoch; all f32.
 
-/// Writes a checkpoint; trainer.settle() is called. The best weights are these weights if `is_best`, else those of
+/// Writes a checkpoint of a settled trainer. The best weights are these weights if `is_best`, else those of
 /// `previous`. Returns its folder.
 base::Path save_checkpoint(const base::Path& root, const RunState& state, Trainer& trainer,
                            models::TextClassifier& model, bool is_best,

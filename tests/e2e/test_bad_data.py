@@ -80,8 +80,9 @@ def test_what_is_no_regular_file(model, textmill, tmp_path):
     assert done.returncode == 2 and "the folder holds no data" in done.stderr
 
 
-def test_multi_label_models_are_not_scored_as_if_they_chose_one(textmill, tmp_path):
-    folder = tiny_bert(tmp_path / "model", ["neg", "pos"], problem_type="multi_label_classification")
+@pytest.mark.parametrize("problem", ["multi_label_classification", "regression"])
+def test_models_are_not_scored_as_if_they_chose_one_label(problem, textmill, tmp_path):
+    folder = tiny_bert(tmp_path / "model", ["neg", "pos"], problem_type=problem)
     (tmp_path / "d.tsv").write_text("label\ttext\npos\tgood\n")
     done = textmill("evaluate", folder, "--data", tmp_path / "d.tsv", check=False)
-    assert done.returncode == 2 and f"{folder}: a multi-label model" in done.stderr
+    assert done.returncode == 2 and f"{folder}: a regression or multi-label model" in done.stderr

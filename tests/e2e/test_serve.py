@@ -3,7 +3,6 @@
 import concurrent.futures
 import json
 import re
-import signal
 import socket
 
 import numpy as np
@@ -12,7 +11,6 @@ import torch
 import transformers
 
 from tests.model_server import ModelServer
-from tests.servers import await_that
 from tiny_models import tiny_bert
 
 LABELS = ["neg", "neutral", "pos"]
@@ -30,10 +28,10 @@ def server(build, model):
         yield server
 
 
-def reference(model, texts, pairs=None):
+def reference(model, texts, pairs=None, max_length=64):
     tokenizer = transformers.BertTokenizer(str(model / "vocab.txt"), do_lower_case=True)
     classifier = transformers.AutoModelForSequenceClassification.from_pretrained(model).eval()
-    encoded = tokenizer(texts, pairs, return_tensors="pt", padding=True, truncation=True, max_length=64)
+    encoded = tokenizer(texts, pairs, return_tensors="pt", padding=True, truncation=True, max_length=max_length)
     with torch.no_grad():
         return classifier(**encoded).logits.numpy(), encoded
 
@@ -50,6 +48,23 @@ def test_the_answers_of_hugging_face_s_containers(server, model):
         assert [a["score"] for a in row] == pytest.approx(sorted(expected, reverse=True), abs=1e-4)
         assert sorted(a["label"] for a in row) == sorted(LABELS)
     assert [len(row) for row in server.json({"inputs": TEXTS, "parameters": {"top_k": 2}})] == [2] * len(TEXTS)
+
+
+@pytest.mark.parametrize("name, function", [("softmax", lambda x: np.exp(x) / np.exp(x).sum()), ("SIGMOID", lambda x: 1 / (1 + np.exp(-x))),
+                                            ("none", lambda x: x)])
+def test_function_to_apply(name, function, server, model):
+    logits, _ = reference(model, TEXTS[:1])
+    found = server.json({"inputs": TEXTS[0], "parameters": {"function_to_apply": name, "top_k": None}})
+    assert [a["score"] for a in found] == pytest.approx(sorted(function(logits[0]), reverse=True), abs=1e-4)
+
+
+def test_max_length_and_truncation(server, model):
+    for truncation in (True, "longest_first"):
+        parameters = {"truncation": truncation, "max_length": 9, "padding": True, "function_to_apply": "none", "top_k": None}
+        found = server.json({"inputs": [TEXTS[2], {"text": TEXTS[2], "text_pair": TEXTS[0]}], "parameters": parameters})
+        for row, pair in zip(found, (None, TEXTS[:1])):
+            logits, _ = reference(model, TEXTS[2:3], pair, 9)
+            assert [a["score"] for a in row] == pytest.approx(sorted(logits[0], reverse=True), abs=1e-4)
 
 
 def test_pairs(server, model):
@@ -104,6 +119,10 @@ BAD = [
     ({"inputs": ["a", {"txt": "b"}]}, "application/json", 422, "txt"),
     ({"inputs": "a", "parameters": {"top_k": 0}}, "application/json", 422, "top_k"),
     ({"inputs": "a", "parameters": {"temperature": 1}}, "application/json", 422, "temperature"),
+    ({"inputs": "a", "parameters": {"max_length": 65}}, "application/json", 422, "has only 64 positions"),
+    ({"inputs": "a", "parameters": {"max_length": 1}}, "application/json", 422, "special tokens"),
+    ({"inputs": "a", "parameters": {"truncation": "only_first"}}, "application/json", 422, "parameters.truncation"),
+    ({"inputs": "a", "parameters": {"function_to_apply": "tanh"}}, "application/json", 422, "parameters.function_to_apply"),
     ({"instances": [{"input_ids": [2, 9, 3], "attention_mask": [1, 0, 1]}]}, "application/json", 422, "instances[0]: attention_mask"),
     ({"instances": [{"input_ids": [2, 9, 3], "attention_mask": [1, 1]}]}, "application/json", 422, "instances[0]: attention_mask"),
     ({"instances": [{"input_ids": [2, 9, 3], "attention_mask": []}]}, "application/json", 422, "instances[0].attention_mask"),
@@ -158,8 +177,9 @@ def test_a_client_that_leaves(server):
 
 def test_more_inputs_than_the_queue_can_ever_hold(build, model):
     with ModelServer(build, model, "--max-queue", "4") as server:
-        status, answer, headers = server.ask({"inputs": ["a"] * 5})
-        assert status == 413 and "Retry-After" not in headers and b"5 inputs, at most 4" in answer
+        for body in ({"inputs": ["a"] * 5}, {"inputs": [3] * 5}, {"instances": [{}] * 5}):  # counted before they are looked at
+            status, answer, headers = server.ask(body)
+            assert status == 413 and "Retry-After" not in headers and b"5 inputs, at most 4" in answer
         assert len(server.json({"inputs": ["a"] * 4})) == 4
 
 
@@ -188,23 +208,6 @@ def test_metrics_do_not_grow_with_what_is_asked(server):
         assert server.get(f"/scan/{i}")[0] == 404
     text = server.get("/metrics")[1].decode()
     assert "scan" not in text and 'textmill_requests_total{path="other",status="404"}' in text
-
-
-def test_sigterm_finishes_what_is_in_flight(build, model):
-    with ModelServer(build, model) as server:
-        body = json.dumps({"inputs": TEXTS * 100}).encode()
-        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as s:
-            s.sendall(b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body))
-            s.sendall(body)
-            assert server.get("/ping")[0] == 200  # by now the request before it is being read
-            server.process.send_signal(signal.SIGTERM)
-            await_that(lambda: server.events("draining"), "it drains")
-            answer = b""
-            while chunk := s.recv(65536):
-                answer += chunk
-        assert re.match(rb"HTTP/1.1 (200|503) ", answer)
-    assert [line["event"] for line in server.log if line["event"] in ("draining", "stopped")] == ["draining", "stopped"]
-    assert next(line for line in server.log if line["event"] == "stopped")["all_finished"] is True
 
 
 def test_every_request_has_a_line_with_its_id(build, model):

@@ -39,7 +39,7 @@ def test_progress_is_lines_that_a_pattern_can_read(trained):
     assert [int(step) for _, step, *_ in lines] == [10, 20, 25, 30, 40, 50, 60, 70, 75]
     assert float(lines[-1][2]) < float(lines[0][2])
     assert len(re.findall(r"^epoch=\d validation_accuracy=", log, re.M)) == 3
-    for word in ("fresh_weights", "classifier.weight", "max_length=64", "guessed"):
+    for word in ("fresh_weights", "classifier.weight", "max_length=64", "guessed", "rows=200 labels=2"):
         assert word in log
 
 
@@ -151,8 +151,14 @@ def test_the_container_role(build, inputs, tmp_path):
 
     (config / "hyperparameters.json").write_text(json.dumps({"epochs": "2", "batchsize": "8"}))
     done = subprocess.run([build / "textmill", "train"], env=environment, capture_output=True, text=True)
-    assert done.returncode not in (0, 143)
-    assert "batchsize" in (root / "output" / "failure").read_text()
+    assert done.returncode == 2 and "batchsize" in (root / "output" / "failure").read_text()
+
+    (config / "hyperparameters.json").write_text(json.dumps({"epochs": "2", "log_level": "error", "log_format": "text"}))
+    shutil.rmtree(root / "checkpoints")
+    (root / "checkpoints").write_text("")
+    done = subprocess.run([build / "textmill", "train"], env=environment, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+    assert f"{root / 'checkpoints'}: Not a directory" in (root / "output" / "failure").read_text()
 
 
 @pytest.mark.parametrize("change,message", [
@@ -162,6 +168,8 @@ def test_the_container_role(build, inputs, tmp_path):
     ({"epochs": 0}, "--epochs: '0' is not a whole number of at least 1"),
     ({"label": "colour"}, "colour"),
     ({"text_pair": "text"}, "text"),
+    ({"text": "text", "label": "2"}, "train.tsv: text and label are the same column, text"),
+    ({"learning_rate": 1e30}, "--learning-rate: '1e+30' is not a number from 0 to 1000000"),
 ])
 def test_what_is_wrong_is_said(change, message, inputs, textmill, tmp_path):
     done = textmill("train", *arguments({**inputs, **change}, tmp_path / "out"), check=False)
@@ -203,6 +211,13 @@ def test_resume_leaves_a_model_alone_that_is_not_its_own(trained, inputs, textmi
     done = textmill("train", *arguments(inputs, output), "--resume", check=False)
     assert done.returncode == 2 and f"{output} holds a model and no checkpoint" in done.stderr, done.stderr
     assert (output / "model.safetensors").read_bytes() == before
+
+
+def test_an_output_that_is_a_file(inputs, textmill, tmp_path):
+    (tmp_path / "out").write_text("mine")
+    done = textmill("train", *arguments(inputs, tmp_path / "out"), check=False)
+    assert done.returncode == 2 and f"{tmp_path}/out/checkpoints: Not a directory" in done.stderr
+    assert (tmp_path / "out").read_text() == "mine"
 
 
 @pytest.mark.parametrize("slash", ["", "/", "/."])

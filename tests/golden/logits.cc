@@ -1,4 +1,4 @@
-// logits MODEL [f32|bf16]: reads lines {"input_ids": [...], "attention_mask": [...], "token_type_ids": [...]} (the last
+// logits MODEL --write OUT: writes the model again. logits MODEL [f32|bf16]: reads lines {"input_ids": [...], "attention_mask": [...], "token_type_ids": [...]} (the last
 // two may be missing) or {"text": "...", "text_pair": "..."}, and writes a line [logit, ...] for each; all in one batch.
 
 #include <cstdio>
@@ -26,7 +26,15 @@ tasks::PackedItem item(const tasks::Classifier& classifier, const format::JsonVi
   return classifier.unpad({ids, mask, types});
 }
 
+int write(const base::Path& from, const base::Path& to) {
+  tasks::ModelFolder folder(from);
+  auto model = folder.load();
+  tasks::write_model_folder(to, folder, *model, folder.labels(), 32);
+  return 0;
+}
+
 int run(int argc, char** argv) {
+  if (argc > 3) return write(argv[1], argv[3]);
   bool bf16 = argc > 2 && std::string(argv[2]) == "bf16";
   tasks::Classifier classifier(argv[1],
                                {{.format = bf16 ? nn::Format::bf16 : nn::Format::f32, .threads = 2}});

@@ -58,6 +58,23 @@ def test_every_family(name, tmp_path, logits):
             assert torch.allclose(row, expected, atol=tolerance * max(1, expected.abs().max().item()), rtol=0), (precision, len(ids))
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_what_is_written_is_the_same_model(name, tmp_path, golden):
+    torch.manual_seed(0)
+    write_model(tmp_path / "a", MODELS[name]())
+    tokenizer = {"bert": ["vocab.txt"], "distilbert": ["vocab.txt"], "bert-gelu-new": ["vocab.txt", "added_tokens.json"],
+                 "roberta": ["vocab.json", "merges.txt", "tokenizer.json", "special_tokens_map.json"], "xlm-roberta": ["sentencepiece.bpe.model"]}[name]
+    for file in {*tokenizer, "tokenizer_config.json"} - {"vocab.txt"}:
+        (tmp_path / "a" / file).write_bytes(b'{"of": "%s",\xff\0 \n}' % file.encode())
+    subprocess.run([golden("logits"), tmp_path / "a", "--write", tmp_path / "b"], check=True)
+    for file in {*tokenizer, "tokenizer_config.json"}:
+        assert (tmp_path / "b" / file).read_bytes() == (tmp_path / "a" / file).read_bytes()
+    before, after = (tf.AutoModelForSequenceClassification.from_pretrained(tmp_path / folder).eval() for folder in "ab")
+    assert after.config.id2label == LABELS["id2label"] and type(after) is type(before)
+    for ids in sequences():
+        assert torch.equal(reference(before, ids), reference(after, ids))
+
+
 def test_types_and_padding(tmp_path, logits):
     model = tf.AutoModelForSequenceClassification.from_pretrained(tiny_bert(tmp_path, ["a", "b"])).eval()
     ids, types = [2, 9, 10, 3, 11, 12, 3], [0, 0, 0, 0, 1, 1, 1]
