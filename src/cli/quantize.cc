@@ -12,7 +12,26 @@ namespace textmill::cli {
 namespace {
 
 constexpr int kGoalMissed = 3;  // the exit status
-constexpr const char* kScheme = "w8a8-dynamic";
+constexpr int kMostColumns = 1 << 20;
+
+std::optional<nn::PackedLayout> layout_option(const Values& values) {
+  std::string layout = values.text("layout", "textmill");
+  if (layout == "textmill") return {};
+  if (layout == "gptq") return nn::PackedLayout::gptq;
+  if (layout == "awq") return nn::PackedLayout::awq;
+  throw base::Error(base::Kind::invalid,
+                    fmt::format("--layout: '{}': expected textmill, gptq or awq", layout));
+}
+
+/// "w8a8-dynamic|w8|w4", and what they are.
+std::pair<std::string, std::string> scheme_help() {
+  std::string names, all;
+  for (const tasks::Scheme& scheme : tasks::schemes()) {
+    names += fmt::format("{}{}", names.empty() ? "" : "|", scheme.name);
+    all += fmt::format("{}{}: {}", all.empty() ? "" : "; ", scheme.name, scheme.is);
+  }
+  return {names, fmt::format("{} ({})", all, tasks::schemes()[0].name)};
+}
 
 int quantize(const Values& values) {
   for (std::string_view name : {"data", "output"}) values.require(name);
@@ -24,10 +43,10 @@ int quantize(const Values& values) {
                                    .metric = tasks::metric_named(values.text("metric", "accuracy")),
                                    .allow_overlap = values.on("allow-overlap"),
                                    .classifier = {engine_options(values), max_length_option(values)}};
-  if (std::string scheme = values.text("scheme", kScheme); scheme != kScheme) {
-    throw base::Error(base::Kind::invalid,
-                      fmt::format("--scheme: '{}' is not built; {} is", scheme, kScheme));
-  }
+  options.quantizable = {
+      .scheme = &tasks::scheme_named(values.text("scheme", tasks::schemes()[0].name)),
+      .group = static_cast<int>(values.integer("group-size", 0, kMostColumns).value_or(128)),
+      .layout = layout_option(values)};
   if (values.has("positive")) options.positive = values.text("positive");
   if (values.has("max-loss") && values.has("max-loss-absolute")) {
     throw base::Error(base::Kind::invalid, "--max-loss and --max-loss-absolute exclude each other");
@@ -47,8 +66,9 @@ int quantize(const Values& values) {
 }  // namespace
 
 Command quantize_command() {
+  static const auto scheme = scheme_help();
   return {"quantize",
-          "a model in 8 bits that loses no more than a goal; exit status 3 if none does",
+          "a quantized model that loses no more than a goal; exit status 3 if none does",
           {{"MODEL", "a Hugging Face folder, or a model.tar.gz of one"}},
           with_engine_options(with_column_options(
               {data_option(),
@@ -60,7 +80,11 @@ Command quantize_command() {
                {"max-loss", "X", "share of the metric in f32 that may be lost (0.01)"},
                {"max-loss-absolute", "X", "the same as a difference"},
                {"confidence", "P", "share of bootstrap resamples of the rows that must keep to it (0.5)"},
-               {"scheme", "w8a8-dynamic", "8-bit weights by channel, activations by token (w8a8-dynamic)"},
+               {"scheme", scheme.first, scheme.second},
+               {"group-size", "N",
+                "input columns that share a scale where weights alone are quantized; 0: all (128)"},
+               {"layout", "textmill|gptq|awq",
+                "whose checkpoints' layout the linear layers are written in (textmill)"},
                {"calibration", "F", "rows to calibrate with, without labels (the first 64 of --data)", true},
                {"allow-overlap", "", "evaluate calibration rows too"}},
               true)),

@@ -22,7 +22,8 @@ struct Found {
   const StoredTensor* tensor = nullptr;
 };
 
-Found find(const Safetensors& checkpoint, const std::string& name, const std::string& prefix) {
+/// What a checkpoint may call it.
+std::vector<std::string> names_of(const std::string& name, const std::string& prefix) {
   std::vector<std::string> names{name};
   if (!prefix.empty() && name.starts_with(prefix + ".")) names.push_back(name.substr(prefix.size() + 1));
   for (size_t i = 0, own = names.size(); i < own; i++) {
@@ -32,10 +33,31 @@ Found find(const Safetensors& checkpoint, const std::string& name, const std::st
       names.push_back(names[i].substr(0, names[i].size() - std::strlen(now)) + before);
     }
   }
-  for (const std::string& candidate : names) {
+  return names;
+}
+
+Found find(const Safetensors& checkpoint, const std::string& name, const std::string& prefix) {
+  for (const std::string& candidate : names_of(name, prefix)) {
     if (auto* tensor = checkpoint.find(candidate)) return {candidate, tensor};
   }
   return {};
+}
+
+/// "encoder.up" of "encoder.up.weight".
+std::string layer_of(const std::string& name) { return name.substr(0, name.rfind('.')); }
+
+/// A linear layer's weight in a layout of a quantized checkpoint; null if it is stored plainly.
+std::shared_ptr<const Packed> find_packed(const Weight& weight, const Safetensors& checkpoint,
+                                          const std::string& prefix, const PackedFormat& format) {
+  if (weight.is_vector || weight.share.count != 1 || !weight.name.ends_with(".weight")) return nullptr;
+  for (const std::string& name : names_of(weight.name, prefix)) {
+    std::string layer = layer_of(name);
+    auto part = [&](const std::string& suffix) { return checkpoint.find(layer + "." + suffix); };
+    auto found =
+        Packed::load(format, weight.rows, weight.cols, part, checkpoint.path().string() + ": " + layer);
+    if (found) return found;
+  }
+  return nullptr;
 }
 
 /// Rows of a share in the tensor that it is part of: calls copy(row of the share, row of the tensor). A
@@ -99,9 +121,13 @@ double normal(uint64_t state, uint64_t index) {
 }  // namespace
 
 std::vector<Weight*> load_weights(std::span<Weight* const> weights, const Safetensors& checkpoint,
-                                  const std::string& prefix) {
+                                  const std::string& prefix, const std::optional<PackedFormat>& format) {
   std::vector<Weight*> missing;
   for (Weight* weight : weights) {
+    if (auto packed = format ? find_packed(*weight, checkpoint, prefix, *format) : nullptr) {
+      weight->borrow(std::move(packed));
+      continue;
+    }
     auto [stored, tensor] = find(checkpoint, weight->name, prefix);
     if (!tensor) {
       missing.push_back(weight);
@@ -149,6 +175,11 @@ void save_weights(std::span<Weight* const> weights, const base::Path& path) {
   std::map<std::string, std::vector<float>> joined;
   std::vector<TensorToWrite> tensors;
   for (const Weight* weight : weights) {
+    if (const Packed* packed = weight->packed()) {
+      for (const auto& [part, tensor] : packed->parts())
+        tensors.push_back({layer_of(weight->name) + "." + part, tensor.dtype, tensor.shape, tensor.bytes});
+      continue;
+    }
     if (weight->share.count == 1) {
       tensors.push_back({weight->name, name(weight->dtype()), weight->shape(), weight->bytes()});
       if (weight->dtype() == Dtype::i8) {

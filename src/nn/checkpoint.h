@@ -1,10 +1,12 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "nn/packed.h"
 #include "nn/safetensors.h"
 #include "nn/weights.h"
 
@@ -12,11 +14,12 @@ namespace textmill::nn {
 
 /// Gives weights the checkpoint's values, borrowed where they lie (weights that share a tensor get copies):
 /// the checkpoint must outlive them or their release. Besides its own name a weight answers to the name
-/// without `prefix` (bodies saved alone) and to LayerNorm.gamma and beta, as old checkpoints write norms.
+/// without `prefix` (bodies saved alone) and to LayerNorm.gamma and beta, as old checkpoints write norms. With a `format`
+/// linear layers may lie in its layout.
 ///
 /// Returns the weights that the checkpoint lacks. Throws invalid naming the file, the tensor, both shapes.
 std::vector<Weight*> load_weights(std::span<Weight* const> weights, const Safetensors& checkpoint,
-                                  const std::string& prefix);
+                                  const std::string& prefix, const std::optional<PackedFormat>& format = {});
 
 /// For weights that must all be there: throws invalid naming the checkpoint and those that are missing.
 void require_weights(std::span<Weight* const> missing, const Safetensors& checkpoint);

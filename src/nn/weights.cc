@@ -7,17 +7,11 @@
 #include <utility>
 
 #include "base/error.h"
+#include "nn/f16.h"
+#include "nn/packed.h"
 
 namespace textmill::nn {
 namespace {
-
-float widen_f16(uint16_t half) {
-  uint32_t sign = (half & 0x8000u) << 16, exponent = half >> 10 & 31, fraction = half & 1023u;
-  if (exponent == 31) return std::bit_cast<float>(sign | 0x7f800000u | fraction << 13);
-  if (exponent != 0) return std::bit_cast<float>(sign | (exponent + 112) << 23 | fraction << 13);
-  float subnormal = static_cast<float>(fraction) * 0x1p-24f;
-  return sign ? -subnormal : subnormal;
-}
 
 template <class Stored, class Widen>
 void widen(const std::byte* from, int64_t count, float* out, Widen widen_one) {
@@ -36,6 +30,7 @@ size_t bytes_of(Dtype dtype) {
     case Dtype::f16:
     case Dtype::bf16: return 2;
     case Dtype::i8: return 1;
+    case Dtype::packed: break;
   }
   return 0;
 }
@@ -52,6 +47,7 @@ const char* name(Dtype dtype) {
     case Dtype::f16: return "F16";
     case Dtype::bf16: return "BF16";
     case Dtype::i8: return "I8";
+    case Dtype::packed: break;
   }
   return "";
 }
@@ -81,6 +77,18 @@ void Weight::borrow(std::span<const int8_t> values, std::span<const float> scale
   scales_ = scales;
 }
 
+void Weight::borrow(std::shared_ptr<const Packed> packed) {
+  TEXTMILL_CHECK(packed->rows() == rows && packed->cols() == cols);
+  release();
+  packed_ = std::move(packed);
+  dtype_ = Dtype::packed;
+  bytes_ = packed_->parts()[0].tensor.bytes;
+}
+
+int64_t Weight::stored_bytes() const {
+  return packed_ ? packed_->bytes() : static_cast<int64_t>(bytes_.size() + scales_.size_bytes());
+}
+
 std::span<float> Weight::own() {
   if (owned_.empty()) {
     std::vector<float> values(count());
@@ -97,6 +105,7 @@ void Weight::release() {
   owned_ = {};
   bytes_ = {};
   scales_ = {};
+  packed_ = nullptr;
 }
 
 void Weight::read(int64_t first, int64_t count, float* out) const {
@@ -114,6 +123,7 @@ void Weight::read(int64_t first, int64_t count, float* out) const {
                       [&](int8_t value) { return static_cast<float>(value) * scales_[row]; });
       }
       return;
+    case Dtype::packed: return packed_->read(first, count, out);
   }
 }
 

@@ -9,8 +9,10 @@
 
 namespace textmill::nn {
 
-/// How the numbers of a stored tensor are written (little endian).
-enum class Dtype : uint8_t { f32, f16, bf16, i8 };
+class Packed;
+
+/// How the numbers of a stored tensor are written (little endian); packed: in several tensors (nn/packed.h).
+enum class Dtype : uint8_t { f32, f16, bf16, i8, packed };
 size_t bytes_of(Dtype dtype);
 const char* name(Dtype dtype);  // as safetensors writes it: "F32"
 
@@ -28,7 +30,7 @@ struct Share {
 ///
 /// The values are either borrowed from what outlives them (a mapped safetensors file), in any Dtype, or
 /// owned, in f32. In i8 a row has a scale that its values are multiplied by, and products with it run in 8
-/// bits (nn/quantized.h). An executor packs what it needs into copies of its own; `release()` then lets go of the
+/// bits (nn/quantized.h). Packed ones are widened wherever they are read. An executor packs what it needs into copies of its own; `release()` then lets go of the
 /// values. Gradients and optimizer state belong to whoever trains, by the weight's number in a Recording,
 /// never to the weight.
 ///
@@ -49,6 +51,8 @@ class Weight {
   Dtype dtype() const { return dtype_; }
   std::span<const std::byte> bytes() const { return bytes_; }
   std::span<const float> scales() const { return scales_; }  // of i8, one a row
+  const Packed* packed() const { return packed_.get(); }     // or null
+  int64_t stored_bytes() const;                              // of all that the values are made of
 
   /// Takes values that live elsewhere: count() numbers, aligned to their size, valid until the next borrow,
   /// own or release. Throws invalid naming the weight if there are more or fewer bytes than the shape asks
@@ -56,6 +60,7 @@ class Weight {
   void borrow(Dtype dtype, std::span<const std::byte> bytes);
   /// The same in i8, with a scale a row.
   void borrow(std::span<const int8_t> values, std::span<const float> scales);
+  void borrow(std::shared_ptr<const Packed> packed);
   /// The values as owned f32, widened from what was borrowed, zero if there were none. The trainer's master
   /// copy.
   std::span<float> own();
@@ -73,6 +78,7 @@ class Weight {
   Dtype dtype_ = Dtype::f32;
   std::span<const std::byte> bytes_;
   std::span<const float> scales_;
+  std::shared_ptr<const Packed> packed_;
   std::vector<float> owned_;
 };
 

@@ -73,8 +73,8 @@ Json describe(const base::Path& path) {
   json.set("vocabulary", folder.architecture().vocab);
   json.set("tokenizer", tokenizer.has_value());
   json.set("flops_per_token", Json::object({{"serve", flops(false)}, {"train", flops(true)}}));
-  bool quantized = !folder.quantization().empty();  // then it is not trained
-  json.set("quantization", quantized ? Json(folder.quantization()) : Json());
+  bool quantized = bool{folder.quantization()};  // then it is not trained
+  json.set("quantization", quantized ? Json(folder.quantization().scheme) : Json());
   json.set("memory", Json::object({{"sequences", kSequences},
                                    {"tokens", kSequences * length},
                                    {"serve", memory(false)},

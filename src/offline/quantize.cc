@@ -22,7 +22,6 @@ namespace fs = std::filesystem;
 using base::Error, base::Kind;
 using format::Json, format::JsonView;
 
-constexpr const char* kScheme = "w8a8-dynamic";
 constexpr int64_t kFormatVersion = 1;  // of the journal and of pareto.json
 constexpr size_t kCalibrationRows = 64;
 constexpr size_t kBatchRows = 64;
@@ -56,9 +55,9 @@ class Search {
         folder_(options.model),
         format_(tasks::choose_format(options.classifier.engine)),
         pool_(tasks::choose_threads(options.classifier.engine)) {
-    if (!folder_.quantization().empty()) {
+    if (folder_.quantization()) {
       throw Error(Kind::invalid, fmt::format("{}: is quantized already ({})", options.model.string(),
-                                             folder_.quantization()));
+                                             folder_.quantization().scheme));
     }
   }
 
@@ -87,13 +86,16 @@ class Search {
   std::optional<tasks::Quantizable> model_;
   std::optional<int> positive_;
   Rows rows_;
-  std::vector<double> noise_;
   std::vector<int> order_;  // of layers, the most noise first
   Trial reference_;
   std::map<int, Trial> trials_;        // by layers kept
   std::map<int, tasks::Loss> losses_;  // of trials, once somebody asked
   Json journal_;
 };
+
+const char* layout_name(std::optional<nn::PackedLayout> layout) {
+  return !layout ? "textmill" : layout == nn::PackedLayout::awq ? "awq" : "gptq";
+}
 
 tasks::PackedItem pack(const text::Tokenizer& tokenizer, const data::Example& row, int max_length) {
   auto encoding = tokenizer.encode(row.text, row.text_pair, {.max_length = static_cast<size_t>(max_length)});
@@ -133,7 +135,9 @@ void Search::read_rows() {
 Json Search::header() const {
   return Json::object({{"model_sha256", folder_.checksum()},
                        {"rows_sha256", rows_sha256()},
-                       {"scheme", kScheme},
+                       {"scheme", options_.quantizable.scheme->name},
+                       {"group_size", options_.quantizable.group},
+                       {"layout", layout_name(options_.quantizable.layout)},
                        {"precision", tasks::name(format_)}});
 }
 
@@ -202,9 +206,9 @@ void Search::note(const Trial& trial) {
 }
 
 std::vector<bool> Search::choice(int kept) const {
-  std::vector<bool> in_8_bits(model_->layers(), true);
-  for (int i = 0; i < kept; i++) in_8_bits[order_[i]] = false;
-  return in_8_bits;
+  std::vector<bool> quantized(model_->layers(), true);
+  for (int i = 0; i < kept; i++) quantized[order_[i]] = false;
+  return quantized;
 }
 
 /// Runs all rows with the model as it is held.
@@ -242,8 +246,8 @@ const Trial& Search::trial(int kept) {
   auto found = trials_.find(kept);
   if (found == trials_.end()) {
     model_->hold(choice(kept), true);
-    std::string name =
-        kept == 0 ? "all layers in 8 bits" : fmt::format("{} layers in {}", kept, tasks::name(format_));
+    std::string name = kept == 0 ? fmt::format("all layers in {} bits", options_.quantizable.scheme->bits)
+                                 : fmt::format("{} layers in {}", kept, tasks::name(format_));
     found = trials_.emplace(kept, evaluate(name, kept, format_)).first;
     tasks::Loss measured = loss(found->second);
     base::log(base::Level::info, "trial",
@@ -292,11 +296,11 @@ Json Search::run() {
   fs::create_directories(options_.output);
   base::FileLock lock(options_.output / ".lock");
   open_journal();
-  model_.emplace(folder_);
-  noise_ = model_->noise(rows_.calibration, pool_);
-  order_.resize(noise_.size());
+  model_.emplace(folder_, options_.quantizable, rows_.calibration, pool_);
+  order_.resize(model_->layers());
   std::iota(order_.begin(), order_.end(), 0);
-  std::stable_sort(order_.begin(), order_.end(), [&](int a, int b) { return noise_[a] > noise_[b]; });
+  std::stable_sort(order_.begin(), order_.end(),
+                   [&](int a, int b) { return model_->noise(a) > model_->noise(b); });
   if (reference_.answers.empty()) {
     model_->hold(std::vector<bool>(model_->layers()), false);
     reference_ = evaluate("f32", -1, nn::Format::f32);
@@ -312,7 +316,7 @@ Json Search::run() {
   base::write_file_durably(options_.output / "pareto.json", format::to_pretty_text(found));
   base::write_file_durably(options_.output / "pareto.html", pareto_page(found));
   model_->hold(choice(chosen), true);
-  tasks::write_quantized_folder(options_.output, folder_, model_->model(), kScheme);
+  model_->write(options_.output);
   return found;
 }
 
@@ -351,7 +355,7 @@ Json Search::result(int chosen, bool met) {
   for (const auto& [kept, trial] : trials_) add(trial);
   for (Json& trial : trials) trial.set("pareto", is_best(trial, trials));
   for (int layer : order_)
-    layers.push_back(Json::object({{"layer", model_->layer(layer)}, {"noise", noise_[layer]}}));
+    layers.push_back(Json::object({{"layer", model_->layer(layer)}, {"noise", model_->noise(layer)}}));
   const tasks::Loss& loss = this->loss(trials_.at(chosen));
   return Json::object({{"format_version", kFormatVersion},
                        {"met", met},
@@ -363,7 +367,7 @@ Json Search::result(int chosen, bool met) {
                        {"gap", std::max(0.0, loss.loss - options_.max_loss)},
                        {"rows", rows_.evaluation.size()},
                        {"calibration_rows", rows_.calibration.size()},
-                       {"scheme", kScheme},
+                       {"scheme", options_.quantizable.scheme->name},
                        {"precision", tasks::name(format_)},
                        {"threads", pool_.threads()},
                        {"trials", std::move(trials)},

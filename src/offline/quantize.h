@@ -8,6 +8,7 @@
 #include "format/json.h"
 #include "tasks/classifier.h"
 #include "tasks/paired.h"
+#include "tasks/quantizable.h"
 
 namespace textmill::offline {
 
@@ -23,13 +24,14 @@ struct QuantizeOptions {
   double confidence =
       0.5;  // the share of bootstrap resamples that must keep max_loss; 0.5: the rows as they are
   bool allow_overlap = false;  // calibration rows may be evaluated too
+  tasks::QuantizableOptions quantizable;
   tasks::ClassifierOptions classifier;
 };
 
-/// Looks for the most of a classifier that can run in 8 bits (scheme "w8a8-dynamic", nn/quantized.h) with a metric's loss
-/// within max_loss, and writes that model to `output`; if none is, the nearest. All linear layers of the body in 8 bits are
-/// tried first; then those with the most noise (Quantizable::noise, from one pass over the calibration rows) fall back to
-/// floating point, how many is found by bisection. Embedding tables are in 8 bits in all trials.
+/// Looks for the most of a classifier that can be quantized (as tasks::Scheme says) with a metric's loss within max_loss, and
+/// writes that model to `output`; if none is, the nearest. All linear layers of the body quantized are tried first; then
+/// those with the most noise (Quantizable::noise, from one pass over the calibration rows) fall back to floating point, how
+/// many is found by bisection. Embedding tables are in 8 bits in all trials, unless the layout is another program's.
 ///
 /// Beside the model: quantize.journal.json, from which a run that was killed goes on, and pareto.json and pareto.html with
 /// every trial (accuracy, latency, size). Returns pareto.json's object; "met" says whether the goal was reached. Throws

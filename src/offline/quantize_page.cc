@@ -125,7 +125,7 @@ i {{ display: inline-block; height: .7em; background: #2b6cb0; }}
 {by_size}
 <table><tr><th>trial</th><th>{metric}</th><th>loss</th><th>95 % of resamples</th><th>agreement</th><th>ms a row</th><th>MB</th></tr>
 {trials}</table>
-<h2>Noise of each layer in 8 bits</h2>
+<h2>Noise of each layer when it is quantized</h2>
 <table><tr><th>layer</th><th>error / signal</th><th></th></tr>
 {layers}</table></body></html>
 )",

@@ -46,7 +46,7 @@ TEST_F(QuantizeTest, a_model_in_8_bits_is_evaluated_as_the_search_said) {
   EXPECT_LT(trial.at("bytes").number(), 0.5 * view.at("trials").array()[0].at("bytes").number());
 
   tasks::ModelFolder written(options.output);
-  EXPECT_EQ(written.quantization(), "w8a8-dynamic");
+  EXPECT_EQ(written.quantization().scheme, "w8a8-dynamic");
   auto weights = written.load();
   EXPECT_EQ(weights->body.layers[0].query.weight.dtype(), nn::Dtype::i8);
   EXPECT_EQ(weights->head.dense.weight.dtype(), nn::Dtype::f32);
@@ -67,7 +67,7 @@ TEST_F(QuantizeTest, a_goal_out_of_reach_leaves_the_nearest_and_the_gap) {
   int chosen = 0;
   for (const JsonView& trial : view.at("trials").array()) chosen += trial.at("chosen").boolean();
   EXPECT_EQ(chosen, 1);
-  EXPECT_EQ(tasks::ModelFolder(options.output).quantization(), "w8a8-dynamic");
+  EXPECT_EQ(tasks::ModelFolder(options.output).quantization().scheme, "w8a8-dynamic");
 }
 
 TEST_F(QuantizeTest, a_killed_search_goes_on_with_the_trials_it_had) {
@@ -123,9 +123,9 @@ TEST_F(QuantizeTest, damaged_folders_are_refused_by_name) {
     } catch (const base::Error& error) { return std::string(error.what()); }
     return std::string();
   };
-  EXPECT_NE(refusal(R"("format_version": 1)", R"("format_version": 2)").find("format_version"),
+  EXPECT_NE(refusal(R"("format_version": 1)", R"("format_version": 3)").find("format_version"),
             std::string::npos);
-  EXPECT_NE(refusal(R"("quant_method": "textmill")", R"("quant_method": "awq")").find("quant_method"),
+  EXPECT_NE(refusal(R"("quant_method": "textmill")", R"("quant_method": "hqq")").find("quant_method"),
             std::string::npos);
 }
 

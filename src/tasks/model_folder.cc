@@ -52,24 +52,6 @@ std::vector<std::string> read_labels(const JsonView& config, int count) {
   return labels;
 }
 
-// How a folder says that its weights are in our own 8-bit layout.
-constexpr const char* kQuantization = "quantization_config";
-constexpr const char* kMethod = "textmill";
-constexpr int64_t kFormatVersion = 1;
-
-std::string read_quantization(const JsonView& config) {
-  auto found = config.find(kQuantization);
-  if (!found) return "";
-  if (found->at("quant_method").string() != kMethod) {
-    found->at("quant_method").fail("\"textmill\": no other quantized format is read yet");
-  }
-  if (found->at("format_version").integer(1) > kFormatVersion) {
-    found->at("format_version")
-        .fail(fmt::format("at most {}: this textmill is older than the model", kFormatVersion));
-  }
-  return found->at("scheme").string();
-}
-
 void copy_tokenizer(const ModelFolder& from, const Path& to) {
   for (const char* name : kTokenizerFiles) {
     Path file = from.folder() / name;
@@ -136,7 +118,7 @@ ModelFolder::ModelFolder(const Path& path) : path_(path), folder_(path) {
   JsonView config(config_, (path / "config.json").string());
   architecture_ = models::bert_config(config);
   labels_ = read_labels(config, architecture_.labels);
-  quantization_ = read_quantization(config);
+  quantization_ = read_quantization(config, folder_);
   problem_type_ = config.get_string("problem_type", "");
   if (!fs::exists(folder_ / "model.safetensors") && !fs::exists(folder_ / "model.safetensors.index.json")) {
     const char* other = fs::exists(folder_ / "pytorch_model.bin")
@@ -175,9 +157,9 @@ std::unique_ptr<models::TextClassifier> ModelFolder::load() const {
 }
 
 void ModelFolder::require_trainable() const {
-  if (quantization_.empty()) return;
+  if (!quantization_) return;
   throw Error(Kind::invalid, fmt::format("{}: is quantized ({}); train the model that it was made from",
-                                         path_.string(), quantization_));
+                                         path_.string(), quantization_.scheme));
 }
 
 std::unique_ptr<models::TextClassifier> ModelFolder::load(const models::BertConfig& architecture) const {
@@ -188,14 +170,16 @@ std::unique_ptr<models::TextClassifier> ModelFolder::load(const models::BertConf
 std::unique_ptr<models::TextClassifier> ModelFolder::load_all(const models::BertConfig& architecture) const {
   auto model = std::make_unique<models::TextClassifier>(architecture);
   auto weights = nn::fields(*model);
-  nn::require_weights(nn::load_weights(weights, *stored_, body_name(weights)), *stored_);
+  nn::require_weights(nn::load_weights(weights, *stored_, body_name(weights), quantization_.packing),
+                      *stored_);
   return model;
 }
 
 void ModelFolder::check_weights() const {
   models::TextClassifier model(architecture_);
   auto weights = has_head() ? nn::fields(model) : body_fields(model);
-  nn::require_weights(nn::load_weights(weights, *stored_, body_name(weights)), *stored_);
+  nn::require_weights(nn::load_weights(weights, *stored_, body_name(weights), quantization_.packing),
+                      *stored_);
 }
 
 std::unique_ptr<models::TextClassifier> ModelFolder::load_with_fresh_head(
@@ -262,16 +246,14 @@ MaxLength ModelFolder::max_length(std::optional<int> flag, const text::Tokenizer
 }
 
 void write_quantized_folder(const Path& to, const ModelFolder& base, models::TextClassifier& model,
-                            const std::string& scheme) {
+                            const Json& quantization) {
   fs::create_directories(to);
   copy_tokenizer(base, to);
   if (Path file = base.folder() / kSentenceConfig; fs::exists(file)) {
     base::write_file_durably(to / kSentenceConfig, base::MappedFile(file).text());
   }
   Json config = base.config();
-  config.set(
-      kQuantization,
-      Json::object({{"quant_method", kMethod}, {"format_version", kFormatVersion}, {"scheme", scheme}}));
+  config.set("quantization_config", quantization);
   base::write_file_durably(to / "config.json", format::to_pretty_text(config));
   nn::save_weights(nn::fields(model), to / "model.safetensors");
 }

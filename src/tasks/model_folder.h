@@ -10,6 +10,7 @@
 #include "format/json.h"
 #include "models/bert.h"
 #include "nn/safetensors.h"
+#include "tasks/quantization.h"
 #include "tasks/scores.h"
 #include "text/tokenizer.h"
 
@@ -36,8 +37,7 @@ class ModelFolder {
   const std::vector<std::string>& labels() const { return labels_; }  // by id
   /// Softmax only of a model that chooses one of several labels.
   ScoreFunction score_function() const;
-  /// The scheme that write_quantized_folder() noted; empty if the model is not quantized.
-  const std::string& quantization() const { return quantization_; }
+  const Quantization& quantization() const { return quantization_; }
 
   /// The checkpoint ends in a classification head; without one it is a bare encoder.
   bool has_head() const;
@@ -82,15 +82,15 @@ class ModelFolder {
   models::BertConfig architecture_;
   std::vector<std::string> labels_;
   std::string problem_type_;
-  std::string quantization_;
+  Quantization quantization_;
   std::unique_ptr<nn::Safetensors> stored_;
 };
 
-/// Writes `model` with its weights as they are held, some of them in 8 bits: `base`'s config.json with a
-/// "quantization_config" that names our format, its version and `scheme`; tensors in i8 with their rows' scales beside
-/// them, NAME_scale in F32; the tokenizer files of `base`. Durable, model.safetensors last.
+/// Writes `model` with its weights as they are held, some of them quantized: `base`'s config.json with `quantization` as its
+/// "quantization_config" (quantization.h); tensors in i8 with their rows' scales beside them, NAME_scale in F32, and packed
+/// ones in their layout; the tokenizer files of `base`. Durable, model.safetensors last.
 void write_quantized_folder(const base::Path& to, const ModelFolder& base, models::TextClassifier& model,
-                            const std::string& scheme);
+                            const format::Json& quantization);
 
 /// Writes what transformers loads as AutoModelForSequenceClassification: config.json, model.safetensors in f32, the
 /// tokenizer files of `base` unchanged, and the maximum length in sentence_bert_config.json. Durable, model.safetensors

@@ -1,40 +1,62 @@
 #include "tasks/quantizable.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
+#include "base/error.h"
+#include "nn/grouped.h"
 #include "tasks/engine.h"
 
 namespace textmill::tasks {
+namespace {
 
-void Quantizable::Matrix::hold(bool quantized) const {
-  if (quantized) {
-    weight->borrow(in_8_bits.values, in_8_bits.scales);
-  } else {
-    weight->borrow(dtype, stored);
-  }
+using enum Scheme::Weights;
+
+nn::PackedFormat format_of(const QuantizableOptions& options) {
+  return {options.layout.value_or(nn::PackedLayout::gptq), options.scheme->bits, options.group};
 }
 
-Quantizable::Quantizable(const ModelFolder& folder) : model_(folder.load()) {
+void check(const QuantizableOptions& options) {
+  if (!options.layout) return;
+  bool is_awq = options.layout == nn::PackedLayout::awq;
+  const char* reason =
+      options.scheme->weights == channels ? "has no groups"
+      : options.scheme->weights == awq
+          ? "scales columns, and what comes before an encoder's layers cannot take the scales back"
+      : is_awq && options.scheme->weights == gptq ? "orders its groups by columns"
+      : is_awq && options.scheme->bits != 4       ? "has not 4 bits"
+                                                  : nullptr;
+  if (!reason) return;
+  throw base::Error(base::Kind::invalid,
+                    fmt::format("scheme {} {}: the layout {} cannot hold it; textmill can",
+                                options.scheme->name, reason, is_awq ? "awq" : "gptq"));
+}
+
+}  // namespace
+
+Quantizable::Quantizable(const ModelFolder& folder, const QuantizableOptions& options,
+                         std::span<const PackedItem> items, nn::kernel::Pool& pool)
+    : folder_(folder), options_(options), model_(folder.load()) {
+  check(options);
   nn::Plan plan = nn::make_plan(models::record_classifier(*model_, {}).recording, {});
   auto body = nn::fields(model_->body);
   nn::fields(*model_);  // names the body's weights as the whole model's
+  for (size_t w = 0; w < plan.uses.size(); w++) {
+    if (plan.uses[w].product) linear_.push_back(plan.recording.weights[w]);
+  }
   for (nn::Weight* weight : body) {
     auto at = std::find(plan.recording.weights.begin(), plan.recording.weights.end(), weight);
     if (at == plan.recording.weights.end()) continue;
     const nn::WeightUse& use = plan.uses[at - plan.recording.weights.begin()];
-    if (!use.product && !use.gathered) continue;
-    auto& list = use.product ? layers_ : tables_;
-    list.push_back({weight, nn::quantize_weight(*weight), weight->dtype(), weight->bytes()});
+    if (use.product) layers_.push_back({weight, weight->dtype(), weight->bytes()});
+    if (!use.gathered || options.layout) continue;
+    tables_.push_back({weight, weight->dtype(), weight->bytes(), 0, nn::quantize_weight(*weight)});
   }
+  calibrate(items, pool);
 }
 
-void Quantizable::hold(const std::vector<bool>& in_8_bits, bool tables) {
-  for (size_t i = 0; i < layers_.size(); i++) layers_[i].hold(in_8_bits[i]);
-  for (const Matrix& table : tables_) table.hold(tables);
-}
-
-std::vector<double> Quantizable::noise(std::span<const PackedItem> items, nn::kernel::Pool& pool) {
-  hold(std::vector<bool>(layers_.size()), false);
+void Quantizable::calibrate(std::span<const PackedItem> items, nn::kernel::Pool& pool) {
   auto [recording, inputs] = models::record_classifier(*model_, {});
   std::vector<int> reads(layers_.size(), -1);  // which output is the layer's input
   for (const nn::Op& op : recording.ops) {
@@ -52,16 +74,39 @@ std::vector<double> Quantizable::noise(std::span<const PackedItem> items, nn::ke
   PackedBatch batch;
   for (const PackedItem& item : items) batch.add(item.input_ids, item.type_ids);
   engine.run(batch.fill(inputs, plan.recording));
-  std::vector<double> noise;
-  for (size_t i = 0; i < layers_.size(); i++)
-    noise.push_back(noise_of(layers_[i], engine.output(reads[i]), pool));
-  return noise;
+  for (size_t i = 0; i < layers_.size(); i++) {
+    layers_[i].quantize(options_, engine.output(reads[i]), pool);
+    layers_[i].measure_noise(engine.output(reads[i]), pool);
+  }
 }
 
-double Quantizable::noise_of(const Matrix& layer, std::span<const float> x, nn::kernel::Pool& pool) {
-  nn::Weight exact(layer.weight->rows, layer.weight->cols), rounded(exact.rows, exact.cols);
-  exact.borrow(layer.dtype, layer.stored);
-  rounded.borrow(layer.in_8_bits.values, layer.in_8_bits.scales);
+void Quantizable::Matrix::quantize(const QuantizableOptions& options, std::span<const float> x,
+                                   nn::kernel::Pool& pool) {
+  auto pack = [&](const nn::GroupedWeight& grouped) {
+    std::string layer = weight->name.substr(0, weight->name.rfind('.'));
+    packed = nn::Packed::pack(grouped, format_of(options), layer);
+  };
+  int bits = options.scheme->bits, group = options.group;
+  switch (options.scheme->weights) {
+    case channels: in_8_bits = nn::quantize_weight(*weight); return;
+    case rounded: return pack(nn::round_to_groups(*weight, bits, group));
+    case gptq: return pack(nn::gptq(*weight, x, bits, group, pool));
+    case awq: return pack(nn::awq(*weight, x, bits, group, pool));
+  }
+}
+
+void Quantizable::Matrix::hold_quantized(nn::Weight& in) const {
+  if (packed) {
+    in.borrow(packed);
+  } else {
+    in.borrow(in_8_bits.values, in_8_bits.scales);
+  }
+}
+
+void Quantizable::Matrix::measure_noise(std::span<const float> x, nn::kernel::Pool& pool) {
+  nn::Weight exact(weight->rows, weight->cols), rounded(exact.rows, exact.cols);
+  hold_exact(exact);
+  hold_quantized(rounded);
   nn::Recorder r;
   nn::Space rows = r.space("rows");
   nn::Tensor input = r.input(rows, static_cast<int>(exact.cols), "x");
@@ -75,21 +120,40 @@ double Quantizable::noise_of(const Matrix& layer, std::span<const float> x, nn::
   batch.derive(plan.recording);
   engine.run(batch);
   double error = 0, signal = 0;
-  auto y = engine.output(0), y8 = engine.output(1);
+  auto y = engine.output(0), yq = engine.output(1);
   for (size_t i = 0; i < y.size(); i++) {
-    double difference = double{y8[i]} - y[i];
+    double difference = double{yq[i]} - y[i];
     error += difference * difference;
     signal += double{y[i]} * y[i];
   }
-  return signal > 0 ? error / signal : 0;
+  noise = signal > 0 ? error / signal : 0;
+}
+
+void Quantizable::hold(const std::vector<bool>& quantized, bool tables) {
+  for (size_t i = 0; i < layers_.size(); i++) {
+    const Matrix& layer = layers_[i];
+    quantized[i] ? layer.hold_quantized(*layer.weight) : layer.hold_exact(*layer.weight);
+  }
+  for (const Matrix& table : tables_) {
+    tables ? table.hold_quantized(*table.weight) : table.hold_exact(*table.weight);
+  }
 }
 
 int64_t Quantizable::bytes() {
   int64_t bytes = 0;
-  for (const nn::Weight* weight : nn::fields(*model_)) {
-    bytes += static_cast<int64_t>(weight->bytes().size() + weight->scales().size_bytes());
-  }
+  for (const nn::Weight* weight : nn::fields(*model_)) bytes += weight->stored_bytes();
   return bytes;
+}
+
+void Quantizable::write(const base::Path& to) {
+  std::vector<std::string> plain;  // linear layers as they were
+  for (const nn::Weight* weight : linear_) {
+    if (!weight->packed()) plain.push_back(weight->name.substr(0, weight->name.rfind('.')));
+  }
+  std::optional<nn::PackedFormat> packing;
+  if (options_.scheme->weights != channels) packing = format_of(options_);
+  write_quantized_folder(to, folder_, *model_,
+                         quantization_config(*options_.scheme, packing, !options_.layout, plain));
 }
 
 }  // namespace textmill::tasks

@@ -11,40 +11,58 @@
 
 namespace textmill::tasks {
 
-/// A classifier whose matrices can be held as they are stored or in 8 bits (nn/quantized.h), each by itself: what a search
-/// tries. What belongs to the head stays as it is.
+/// What to make of a model.
+struct QuantizableOptions {
+  const Scheme* scheme = &schemes()[0];
+  int group = 128;  // columns that share a scale, of schemes that have groups; 0: all
+  std::optional<nn::PackedLayout>
+      layout;  // gptq or awq: a checkpoint as those programs read it; else our own
+};
+
+/// A classifier whose matrices can be held as they are stored or quantized (nn/quantized.h, nn/grouped.h), each by itself:
+/// what a search tries. What belongs to the head stays as it is, and in other programs' layouts the embedding tables do.
 class Quantizable {
  public:
-  /// `folder` must outlive it. Throws invalid naming the weight if one has a number that is not finite.
-  explicit Quantizable(const ModelFolder& folder);
+  /// `folder` must outlive it. Quantizes every matrix, by what the inputs of `items` are in f32 where the scheme asks for
+  /// them. Throws invalid: a number that is not finite, naming the weight; a scheme or shape that the layout cannot hold.
+  Quantizable(const ModelFolder& folder, const QuantizableOptions& options, std::span<const PackedItem> items,
+              nn::kernel::Pool& pool);
 
   models::TextClassifier& model() { return *model_; }
   /// The weights of the body's linear layers, in the order of the checkpoint.
   size_t layers() const { return layers_.size(); }
   const std::string& layer(size_t i) const { return layers_[i].weight->name; }
+  /// Of each layer, with the inputs it has in f32: |yq - y|² / |y|², yq being its output when it is quantized.
+  double noise(size_t i) const { return layers_[i].noise; }
 
-  /// Holds layer i in 8 bits if in_8_bits[i], and the embedding tables if `tables`. Plans made before are stale.
-  void hold(const std::vector<bool>& in_8_bits, bool tables);
-
-  /// Of each layer, with the inputs it has in f32 when `items` run: |y8 - y|² / |y|², y8 being its output in 8 bits.
-  std::vector<double> noise(std::span<const PackedItem> items, nn::kernel::Pool& pool);
-
+  /// Holds layer i quantized if quantized[i], and the embedding tables if `tables`. Plans made before are stale.
+  void hold(const std::vector<bool>& quantized, bool tables);
   /// Of the weights as they are held, scales included.
   int64_t bytes();
+  /// Writes the folder of the model as it is held.
+  void write(const base::Path& to);
 
  private:
   struct Matrix {
     nn::Weight* weight;
-    nn::QuantizedWeight in_8_bits;
     nn::Dtype dtype;
     std::span<const std::byte> stored;
+    double noise = 0;
+    nn::QuantizedWeight in_8_bits;             // or
+    std::shared_ptr<const nn::Packed> packed;  // if there is one
 
-    void hold(bool quantized) const;
+    void quantize(const QuantizableOptions& options, std::span<const float> x, nn::kernel::Pool& pool);
+    void measure_noise(std::span<const float> x, nn::kernel::Pool& pool);
+    void hold_exact(nn::Weight& in) const { in.borrow(dtype, stored); }
+    void hold_quantized(nn::Weight& in) const;
   };
-  static double noise_of(const Matrix& layer, std::span<const float> x, nn::kernel::Pool& pool);
+  void calibrate(std::span<const PackedItem> items, nn::kernel::Pool& pool);
 
+  const ModelFolder& folder_;
+  QuantizableOptions options_;
   std::unique_ptr<models::TextClassifier> model_;
   std::vector<Matrix> layers_, tables_;
+  std::vector<const nn::Weight*> linear_;  // layers_ and those of the head
 };
 
 }  // namespace textmill::tasks

@@ -66,7 +66,12 @@ REFUSED = {
     "both goals": (("--max-loss", "0.1", "--max-loss-absolute", "0.1"), "exclude each other"),
     "a metric that is none": (("--metric", "bleu"), "bleu"),
     "a loss beyond one": (("--max-loss", "1.5"), "'1.5' is not a number from 0 to 1"),
-    "a scheme that is not built": (("--scheme", "int4"), "int4"),
+    "a scheme that is none": (("--scheme", "w8a8-dinamic"), "did you mean w8a8-dynamic?"),
+    "a layout that is none": (("--layout", "gguf"), "gguf"),
+    "8 bits by channel in groups": (("--layout", "gptq"), "scheme w8a8-dynamic has no groups: the layout gptq cannot hold it"),
+    "scales of columns in AWQ's layout": (("--scheme", "awq", "--layout", "awq"), "cannot take the scales back"),
+    "8 bits in AWQ's layout": (("--scheme", "w8", "--layout", "awq"), "has not 4 bits"),
+    "groups that do not divide": (("--scheme", "w4", "--layout", "awq", "--group-size", "48"), "multiples of 8 output channels and of 48 inputs"),
     "a label that the model lacks": (("--positive", "maybe"), "maybe"),
 }
 
