@@ -75,6 +75,11 @@ awaitable<bool> Connection::read(size_t most) {
   co_return n > 0;
 }
 
+awaitable<size_t> Connection::read_into(std::span<char> space) {
+  auto [code, n] = co_await read_some(asio::buffer(space.data(), space.size()));
+  co_return n;
+}
+
 awaitable<bool> Connection::write(std::string_view first, std::string_view second) {
   std::string joined;
   if (tls_ && first.size() + second.size() <= kTlsRecord) {

@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <stop_token>
 #include <string_view>
 #include <tuple>
@@ -39,6 +40,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   awaitable<bool> handshake();
   /// Appends to `input` what has come, `most` bytes at most; false at the end, on failure, past the deadline.
   awaitable<bool> read(size_t most);
+  /// Puts what has come into `space` instead; how much, 0 at the end, on failure, past the deadline.
+  awaitable<size_t> read_into(std::span<char> space);
   /// Both, whole; the stall timeout holds for each step.
   awaitable<bool> write(std::string_view first, std::string_view second = {});
   awaitable<bool> send_file(const FileRange& range);

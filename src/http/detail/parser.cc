@@ -39,6 +39,12 @@ MessageParser<isRequest>::MessageParser(uint32_t max_header) : max_header_(max_h
 
 template <bool isRequest>
 size_t MessageParser<isRequest>::feed(std::string_view in, std::string& body) {
+  if (plain_) {
+    in = in.substr(0, body_left_);
+    body.append(in);
+    passed(in.size());
+    return in.size();
+  }
   // Beast asserts that a last chunk which was shown once comes back with at least its 5 bytes; no chunk has fewer.
   if (this->is_header_done() && this->chunked() && chunk_left_ == 0 && in.size() < kShortestChunk) return 0;
   body_ = &body;
@@ -89,7 +95,11 @@ void MessageParser<isRequest>::on_header_impl(Code&) {
     refusal_ = Refusal{501, "Transfer-Encoding: only chunked is known, not " + std::string(*encoding)};
   else if (encoding && version < 11)
     refusal_ = Refusal{400, "HTTP/1.0 has no Transfer-Encoding"};
-  if constexpr (isRequest) check_request_head();
+  if constexpr (isRequest) {
+    check_request_head();
+    plain_ = this->content_length().has_value() && !this->chunked();
+    body_left_ = this->content_length().value_or(0);
+  }
 }
 
 template <bool isRequest>

@@ -33,7 +33,11 @@ class MessageParser : public boost::beast::http::basic_parser<isRequest> {
   /// The other side will send no more. Ends a body without a length; else sets refusal().
   void end_of_input();
   bool head_done() const { return this->is_header_done(); }
-  bool done() const { return this->is_done(); }
+  bool done() const { return this->is_done() || (plain_ && body_left_ == 0); }
+  /// Bytes that are still to come of a request's body whose length is known: they need no parsing, and may be read past
+  /// the parser, which is told by passed().
+  uint64_t body_left() const { return body_left_; }
+  void passed(uint64_t bytes) { body_left_ -= bytes; }
   const std::optional<Refusal>& refusal() const { return refusal_; }
 
   std::string method, target;  // of a request
@@ -57,7 +61,8 @@ class MessageParser : public boost::beast::http::basic_parser<isRequest> {
   void check_request_head();
 
   const uint32_t max_header_;
-  uint64_t header_bytes_ = 0, chunk_left_ = 0;
+  uint64_t header_bytes_ = 0, chunk_left_ = 0, body_left_ = 0;
+  bool plain_ = false;  // a body as it is, of known length
   std::string* body_ = nullptr;
   std::optional<Refusal> refusal_;
 };

@@ -39,6 +39,24 @@ TEST(Parser, SeesTheSameWhateverThePieces) {
       EXPECT_EQ(parse<RequestParser>(kRequests[i], step), kSeen[i]) << step;
 }
 
+TEST(Parser, LetsABodyOfKnownLengthBeReadPastIt) {
+  RequestParser parser(1000);
+  std::string body;
+  std::string_view head = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 11\r\n\r\n",
+                   rest = "hello worldNEXT";
+  EXPECT_EQ(parser.feed(head, body), head.size());
+  EXPECT_EQ(parser.body_left(), 11);
+  EXPECT_EQ(parser.feed(rest.substr(0, 5), body), 5);
+  parser.passed(4);
+  EXPECT_FALSE(parser.done());
+  EXPECT_EQ(parser.feed(rest.substr(9), body), 2);
+  EXPECT_TRUE(parser.done());
+  EXPECT_EQ(body, "hellold");
+  RequestParser chunks(1000);
+  chunks.feed("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n", body);
+  EXPECT_EQ(chunks.body_left(), 0);
+}
+
 TEST(Parser, RefusesAHeadBeyondItsLimitWhateverThePieces) {
   std::string many = "GET / HTTP/1.1\r\nHost: h\r\n";
   for (int i = 0; i < 200; ++i) many += "A: b\r\n";

@@ -147,7 +147,9 @@ awaitable<Session::Step> Session::receive_body(const Accepted& accepted) {
 awaitable<Session::Step> Session::spool(uint64_t limit) {
   auto& input = connection_.input;
   while (!parser_->done()) {
-    size_t taken = spool_->fill([&](std::string& block) { return parser_->feed(view(input), block); });
+    size_t taken = 0;
+    if (input.size() > 0)
+      taken = spool_->fill([&](std::string& block) { return parser_->feed(view(input), block); });
     input.consume(taken);
     if (parser_->refusal()) co_return refuse_message();
     if (spool_->size() > limit)
@@ -161,12 +163,22 @@ awaitable<Session::Step> Session::spool(uint64_t limit) {
     if (input.size() >= kMaxChunkHeader)
       co_return refuse(400, {base::Kind::invalid, "the header of a chunk is too long"});
     connection_.expect_within(service_.options.stall_timeout);
-    bool more = co_await connection_.read(spool_->size() < kMaxChunkHeader ? kMaxChunkHeader : kLargeRead);
+    bool more = co_await read_body();
     if (!more) co_return silence_or_timeout();
   }
   Step step = Step::go_on;
   if (spool_->in_file()) step = co_await store_block();
   co_return step;
+}
+
+awaitable<bool> Session::read_body() {
+  if (!spool_->in_file() || parser_->body_left() == 0)
+    co_return co_await connection_.read(spool_->size() < kMaxChunkHeader ? kMaxChunkHeader : kLargeRead);
+  // Nothing to parse: into the block itself.
+  size_t n = co_await connection_.read_into(spool_->room(parser_->body_left()));
+  parser_->passed(n);
+  spool_->filled(n);
+  co_return n > 0;
 }
 
 awaitable<Session::Step> Session::store_block() {

@@ -29,6 +29,7 @@ class Session {
   bool expects_continue() const;
   awaitable<Step> receive_body(const Accepted& accepted);
   awaitable<Step> spool(uint64_t limit);
+  awaitable<bool> read_body();
   awaitable<Step> store_block();
   bool storing_failed() const;
   /// Waits for the blocks that are being hashed and written.

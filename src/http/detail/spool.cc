@@ -40,7 +40,8 @@ void Lane::run(const std::function<void()>& done) {
   while (!waiting_.empty()) {
     Block block = waiting_.front();
     lock.unlock();
-    put_(*block);  // an exception leaves it running for ever: nobody runs it again
+    put_(std::string_view(*block.buffer)
+             .substr(0, block.size));  // an exception leaves it running for ever: nobody runs it again
     lock.lock();
     waiting_.pop_front();
     done();
@@ -74,11 +75,9 @@ struct Spool::Buffers {
       buffer = std::move(free.back());
       free.pop_back();
     }
-    buffer.reserve(2 * kBlock);
     return buffer;
   }
   void give_back(std::string buffer) {
-    buffer.clear();
     std::lock_guard lock(mutex);
     free.push_back(std::move(buffer));
   }
@@ -88,33 +87,49 @@ Spool::Spool(const BodyRules& rules, const SpoolLimits& limits,
              std::shared_ptr<std::atomic<int64_t>> memory_used)
     : limits_(limits), charge_(std::make_shared<Charge>(Charge{std::move(memory_used)})) {
   for (Digest digest : rules.digests) hashers_.emplace_back(digest, digest);
-  for (auto& [digest, hasher] : hashers_)
-    lanes_.push_back(std::make_unique<Lane>([&hasher](std::string_view block) { hasher.update(block); }));
-  lanes_.push_back(std::make_unique<Lane>([this](std::string_view block) { write(block); }));
+  // MD5 takes as long as all the rest: two lanes, for more would only wake each other.
+  auto alone = [](const auto& digest) { return digest.first == Digest::md5; };
+  for (auto& digest : hashers_)
+    if (alone(digest))
+      lanes_.push_back(std::make_unique<Lane>([&](std::string_view block) { digest.second.update(block); }));
+  lanes_.push_back(std::make_unique<Lane>([this, alone](std::string_view block) {
+    for (auto& digest : hashers_)
+      if (!alone(digest)) digest.second.update(block);
+    write(block);
+  }));
 }
 
 Spool::~Spool() = default;
 
 void Spool::account(size_t more) {
   size_ += more;
+  filled_ += more;
   charge_->add(static_cast<int64_t>(more));
 }
 
+// A buffer that went round is large already: only a fresh one is filled with zeros first.
+std::span<char> Spool::room(uint64_t most) {
+  if (pending_.size() < kBlock) pending_.resize(kBlock);
+  return std::span(pending_).subspan(filled_, std::min<uint64_t>(most, kBlock - filled_));
+}
+
 bool Spool::full() const {
-  if (in_file_) return pending_.size() >= kBlock;
+  if (in_file_) return filled_ >= kBlock;
   bool crowded = *charge_->used > static_cast<int64_t>(limits_.memory_total);
-  return pending_.size() > (crowded ? std::min(limits_.memory, kBlock) : limits_.memory);
+  return filled_ > (crowded ? std::min(limits_.memory, kBlock) : limits_.memory);
 }
 
 Lane::Block Spool::take_block() {
   in_file_ = true;
-  charge_->add(-static_cast<int64_t>(pending_.size()));
+  charge_->add(-static_cast<int64_t>(filled_));
   if (!buffers_) buffers_ = std::make_shared<Buffers>();
-  auto block = std::make_unique<std::string>(std::exchange(pending_, buffers_->take()));
-  return {block.release(), [buffers = buffers_](std::string* passed) {
-            buffers->give_back(std::move(*passed));
-            delete passed;
-          }};
+  auto give_back = [buffers = buffers_](std::string* passed) {
+    buffers->give_back(std::move(*passed));
+    delete passed;
+  };
+  std::shared_ptr<const std::string> buffer(new std::string(std::exchange(pending_, buffers_->take())),
+                                            give_back);
+  return {std::move(buffer), std::exchange(filled_, 0)};
 }
 
 void Spool::write(std::string_view block) {
@@ -129,11 +144,12 @@ void Spool::write(std::string_view block) {
 }
 
 Body Spool::finish() {
+  pending_.resize(filled_);
   for (auto& [digest, hasher] : hashers_) hasher.update(pending_);
   Body body;
   body.size_ = size_;
   if (in_file_) {
-    write(*take_block());
+    write(pending_);
     body.file_ = file_;
   } else {
     body.text_ = std::move(pending_);

@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -19,7 +20,11 @@ namespace textmill::http::detail {
 /// Blocks that pass through one function, in order, on whatever thread runs it.
 class Lane {
  public:
-  using Block = std::shared_ptr<const std::string>;
+  /// The first bytes of a buffer that goes round.
+  struct Block {
+    std::shared_ptr<const std::string> buffer;
+    size_t size;
+  };
 
   explicit Lane(std::function<void(std::string_view)> put) : put_(std::move(put)) {}
   /// True: nobody runs it, somebody has to.
@@ -36,7 +41,7 @@ class Lane {
 };
 
 /// One body on its way in. fill() only collects; when full(), a block has to be taken and put through each of the
-/// lanes(): one per digest, one that writes. They block and do not touch each other, so each may run on a thread of its
+/// lanes(): MD5, and all else with the writing. They block and do not touch each other, so each may run on a thread of its
 /// own while another appends the next block.
 class Spool {
  public:
@@ -48,11 +53,14 @@ class Spool {
   /// `append` adds to the string and returns whatever it likes.
   template <class Append>
   auto fill(Append append) {
-    size_t before = pending_.size();
+    pending_.resize(filled_);
     auto result = append(pending_);
-    account(pending_.size() - before);
+    account(pending_.size() - filled_);
     return result;
   }
+  /// Room in the present block for the next bytes, `most` at most; then how many were put there.
+  std::span<char> room(uint64_t most);
+  void filled(size_t more) { account(more); }
   uint64_t size() const { return size_; }
   bool full() const;
   bool in_file() const { return in_file_; }
@@ -61,7 +69,7 @@ class Spool {
   /// The body, after all blocks have been through both. Blocks: it hashes and writes what is left.
   Body finish();
 
-  static constexpr size_t kBlock = 512 << 10, kWriteBack = 8 << 20;
+  static constexpr size_t kBlock = 512 << 10, kWriteBack = 2 << 20;
   /// Blocks that may wait in a lane: enough that none of them idles while another is behind.
   static constexpr size_t kAhead = 4;
 
@@ -74,7 +82,8 @@ class Spool {
   std::shared_ptr<Charge> charge_;
   uint64_t size_ = 0, written_ = 0, started_ = 0;
   bool in_file_ = false;
-  std::string pending_;
+  std::string pending_;  // its first filled_ bytes
+  size_t filled_ = 0;
   std::shared_ptr<Buffers> buffers_;
   std::shared_ptr<OpenFile> file_;
   std::vector<std::pair<Digest, base::Hasher>> hashers_;
