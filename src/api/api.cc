@@ -115,7 +115,8 @@ http::Dispatch Api::dispatch() {
   return [this](const Request& head) { return decide(head); };
 }
 
-// On the io thread: where a body is large, its sender is known before it is read.
+// On the io thread: where a body is large, its sender is known before it is read. What only the database knows is asked
+// when the body is there.
 std::variant<http::Accepted, Response> Api::decide(const Request& head) {
   if (head.path().starts_with(kOwn))
     return http::Accepted{.handler = &own_handler_, .body = document_rules(head, {})};
@@ -128,7 +129,7 @@ std::variant<http::Accepted, Response> Api::decide(const Request& head) {
     if (content_length(head) >= kVerifyFirst &&
         wire::Verifier::payload(head, claim, call.protocol) != wire::Payload::body) {
       wire::Verified verified;
-      authenticate(head, claim, call.protocol, verified, {});
+      authenticate(head, claim, call.protocol, verified, {}, Keys::Depth::memory);
     }
     return http::Accepted{.handler = &handler_, .body = std::move(rules)};
   } catch (const base::Error& error) {
@@ -137,8 +138,8 @@ std::variant<http::Accepted, Response> Api::decide(const Request& head) {
 }
 
 Keys::Known Api::authenticate(const Request& request, const wire::Claim& claim, wire::Protocol protocol,
-                              wire::Verified& verified, std::string_view body_sha256) {
-  auto known = keys_.find(claim);
+                              wire::Verified& verified, std::string_view body_sha256, Keys::Depth depth) {
+  auto known = keys_.find(claim, depth);
   verified = verifier_.verify(request, claim, protocol, known ? &known->key : nullptr, base::wall_now(),
                               body_sha256);
   TEXTMILL_CHECK(known);  // else verify throws
@@ -168,7 +169,7 @@ Response Api::serve(Request& request, wire::Call& call) {
   if (payload == wire::Payload::body || payload == wire::Payload::hashed)
     sum = hex_of(request.body.digest(http::Digest::sha256));
   wire::Verified verified;
-  Keys::Known known = authenticate(request, claim, call.protocol, verified, sum);
+  Keys::Known known = authenticate(request, claim, call.protocol, verified, sum, Keys::Depth::whole);
   wire::Verifier::check_body(verified, call.protocol, sum);
 
   wire::find_action(call, request);

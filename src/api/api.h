@@ -42,7 +42,7 @@ class Api {
   void finished(const http::Finished& finished) const;
 
   Keys::Known authenticate(const http::Request& request, const wire::Claim& claim, wire::Protocol protocol,
-                           wire::Verified& verified, std::string_view body_sha256);
+                           wire::Verified& verified, std::string_view body_sha256, Keys::Depth depth);
   const Served& served(const wire::Call& call) const;
 
   Keys keys_;

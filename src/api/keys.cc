@@ -75,6 +75,9 @@ void Keys::insert(const Key& key) {
 }
 
 Key Keys::create(Role role, std::string_view name) {
+  if (name.empty() || name.size() > 128 ||
+      std::ranges::any_of(name, [](unsigned char c) { return c < ' ' || c == 0x7f; }))
+    throw base::Error(base::Kind::invalid, "name: expected 1 to 128 bytes without control characters");
   Key key = new_key(role, name);
   insert(key);
   return key;
@@ -145,7 +148,7 @@ Session Keys::open_session(const Caller& caller, std::string_view role_name, std
   return session;
 }
 
-std::optional<Keys::Known> Keys::find(const wire::Claim& claim) const {
+std::optional<Keys::Known> Keys::find(const wire::Claim& claim, Depth depth) const {
   auto active = [&](std::string_view id) -> std::optional<Key> {
     std::shared_lock lock(mutex_);
     auto found = keys_.find(id);
@@ -172,7 +175,7 @@ std::optional<Keys::Known> Keys::find(const wire::Claim& claim) const {
     auto open = [&](store::Connection& c) {
       return records::attempt_is_open(c, caller.attempt).value_or(false);
     };
-    if (!store_.database().read(open)) return std::nullopt;
+    if (depth == Depth::whole && !store_.database().read(open)) return std::nullopt;
   }
   return Known{{.secret = session_secret(claim.token), .token = claim.token, .expires = expires},
                std::move(caller)};

@@ -66,8 +66,9 @@ class Keys {
     Caller caller;
   };
   /// The key of a claim; nothing if there is none, it is revoked, or its session is not one of ours, or the
-  /// session's attempt is over.
-  std::optional<Known> find(const wire::Claim& claim) const;
+  /// session's attempt is over. That alone is in the database: an io thread, which must not wait, asks memory only.
+  enum class Depth { memory, whole };
+  std::optional<Known> find(const wire::Claim& claim, Depth depth) const;
 
   /// Acts as `role_arn`'s name under `session_name`, with the caller's rights, and no longer than the
   /// caller's attempt is open; of an attempt with those of a writer at most.

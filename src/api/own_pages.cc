@@ -100,8 +100,9 @@ Response Api::own_page(Request& request) {
     std::string raw = request.body.digest(http::Digest::sha256);
     std::string sum = base::hex({reinterpret_cast<const uint8_t*>(raw.data()), raw.size()});
     wire::Verified verified;
-    Caller caller =
-        authenticate(request, wire::read_claim(request), wire::Protocol::json, verified, sum).caller;
+    Caller caller = authenticate(request, wire::read_claim(request), wire::Protocol::json, verified, sum,
+                                 Keys::Depth::whole)
+                        .caller;
     wire::Verifier::check_body(verified, wire::Protocol::json, sum);
     if (caller.role != Role::admin || !caller.attempt.empty())
       throw base::Error(base::Kind::denied, "only a key of the role admin may do that");

@@ -164,7 +164,7 @@ std::vector<store::Part> chosen_parts(Exchange& ex, const std::vector<store::Par
   return out;
 }
 
-/// Parts end to end, in one blob.
+/// Parts end to end, in one blob. Not all of them where the upload ended meanwhile.
 struct Whole {
   std::optional<store::Blobs::Staged> staged;  // of several parts
   std::string etag;
@@ -185,9 +185,12 @@ Whole join(Exchange& ex, const Plan& of, const std::vector<store::Part>& parts) 
     if (sum && of.composite)
       sum->update(base::base64_decode(unpack_checksum(parse_properties(part.properties)).value));
     if (!read) continue;
-    auto content =
-        ex.read([&](store::Connection& c) { return ex.platform.store.blobs().content(c, part.blob); });
-    read_content(content, {0, part.size}, [&](std::string_view piece) {
+    auto content = ex.read([&](store::Connection& c) -> std::optional<Content> {
+      if (!store::find_upload(c, of.upload.id)) return std::nullopt;
+      return ex.platform.store.blobs().content(c, part.blob);
+    });
+    if (!content) return out;
+    read_content(*content, {0, part.size}, [&](std::string_view piece) {
       if (parts.size() > 1) writer.write(piece);
       if (sum && !of.composite) sum->update(piece);
     });
@@ -199,14 +202,22 @@ Whole join(Exchange& ex, const Plan& of, const std::vector<store::Part>& parts) 
   return out;
 }
 
-Value completed(Exchange& ex, std::string_view etag, const Checksum& checksum) {
+Value completed(Exchange& ex, const store::Object& object) {
   Value out = Value::object({{"Location", fmt::format("{}://{}{}", ex.request.tls ? "https" : "http",
                                                       ex.request.headers.get("host"), ex.request.path())},
                              {"Bucket", ex.text("Bucket")},
                              {"Key", ex.text("Key")},
-                             {"ETag", in_quotes(etag)}});
-  show_checksum(checksum, out);
+                             {"ETag", in_quotes(object.etag)}});
+  show_checksum(unpack_checksum(parse_properties(object.properties)), out);
   return out;
+}
+
+/// The object that this upload became: for a client that asks again, after it lost the answer or before it came.
+store::Object completed_before(Exchange& ex, store::Connection& c, const store::Bucket& in) {
+  auto done = store::find_object(c, in.id, key(ex));
+  if (!done || text_in(parse_properties(done->properties), "UploadId") != ex.text("UploadId"))
+    throw fault("NoSuchUpload", Value::object({{"UploadId", ex.text("UploadId")}}));
+  return *done;
 }
 
 void check_whole(Exchange& ex, const Whole& whole) {
@@ -230,23 +241,17 @@ void check_whole(Exchange& ex, const Whole& whole) {
 Value complete_multipart_upload(Exchange& ex) {
   std::string name = key(ex);
   std::vector<store::Part> uploaded;
-  std::optional<store::Object> done;  // a client that asks again after it lost the answer
+  store::Object object{.key = name};
   auto of = ex.read([&](store::Connection& c) {
     auto in = bucket(ex, c);
     auto found = find_plan(ex, c, in);
     if (found) uploaded = store::list_parts(c, found->upload.id, 0, kMostParts);
-    if (!found) done = store::find_object(c, in.id, name);
+    if (!found) object = completed_before(ex, c, in);
     return found;
   });
-  if (!of) {
-    Value properties = done ? parse_properties(done->properties) : Value();
-    if (text_in(properties, "UploadId") == ex.text("UploadId"))
-      return completed(ex, done->etag, unpack_checksum(properties));
-    throw fault("NoSuchUpload", Value::object({{"UploadId", ex.text("UploadId")}}));
-  }
+  if (!of) return completed(ex, object);
   auto parts = chosen_parts(ex, uploaded);
   Whole whole = join(ex, *of, parts);
-  check_whole(ex, whole);
 
   std::vector<uint64_t> sizes;
   for (const auto& part : parts) sizes.push_back(part.size);
@@ -254,18 +259,23 @@ Value complete_multipart_upload(Exchange& ex) {
   properties.set("Parts", pack_sizes(sizes));
   properties.set("UploadId", of->upload.id);
   if (whole.checksum.algorithm) properties.set("Checksum", pack_checksum(whole.checksum));
-  store::Object object{
-      .key = name, .size = whole.size, .etag = whole.etag, .properties = format::to_text(properties)};
+  object.size = whole.size;
+  object.etag = whole.etag;
+  object.properties = format::to_text(properties);
   ex.write([&](store::Connection& c) {
     auto into = bucket(ex, c);
-    plan(ex, c);  // not aborted meanwhile
+    if (!find_plan(ex, c, into)) {  // aborted meanwhile, or completed by the same request sent twice
+      object = completed_before(ex, c, into);
+      return;
+    }
+    check_whole(ex, whole);
     check_write(ex, c, into, name);
     object.blob = whole.staged ? ex.platform.store.blobs().enter(c, *whole.staged) : parts[0].blob;
     object.modified = base::wall_now();
     store::put_object(c, into.id, object);
     store::delete_upload(c, of->upload.id);
   });
-  return completed(ex, object.etag, whole.checksum);
+  return completed(ex, object);
 }
 
 Value abort_multipart_upload(Exchange& ex) {

@@ -72,6 +72,9 @@ Variables write_sdk_files(const base::Path& folder, const ServerFile& server) {
 }
 
 int env(const Values& values) {
+  if (values.on("profile") && values.on("sdk"))
+    throw base::Error(base::Kind::invalid,
+                      "--sdk sets variables, which a profile has no place for: leave out --profile");
   base::Path folder = data_folder(values);
   ServerFile server = last_server(folder);
   wire::Credentials key = root_key(folder);

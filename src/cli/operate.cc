@@ -95,8 +95,10 @@ void rotate_key(const base::Path& folder, const std::string& id) {
 int keys(const Values& values) {
   base::Path folder = data_folder(values);
   std::string action = values.text("ACTION", "list"), id = values.text("KEY");
-  if ((action == "rotate" || action == "revoke") && id.empty())
-    throw Error(Kind::invalid, fmt::format("keys {}: which KEY?", action));
+  bool of_one = action == "rotate" || action == "revoke";
+  if (of_one && id.empty()) throw Error(Kind::invalid, fmt::format("keys {}: which KEY?", action));
+  if (!of_one && !id.empty())
+    throw Error(Kind::invalid, fmt::format("keys {}: takes no KEY, got \"{}\"", action, id));
   if (action == "list") {
     Output out;
     Json all = call_server(folder, "GET", "keys");

@@ -50,6 +50,10 @@ void write_server_file(const Path& folder, const ServerFile& file) {
 void forget_server(const Path& folder) { std::filesystem::remove(server_file(folder)); }
 
 ServerFile last_server(const Path& folder) {
+  if (!std::filesystem::exists(server_file(folder)))
+    throw base::Error(
+        base::Kind::not_found,
+        fmt::format("{}: no server has run on it: start one with textmill up", folder.string()));
   Json json = format::read_json(server_file(folder));
   format::JsonView view(json, server_file(folder).string());
   return {.url = view.at("url").string(),

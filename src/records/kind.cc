@@ -98,6 +98,8 @@ constexpr Kind kLogGroup{
 constexpr Kind kRole{
     .name = "role",
     .arn = "iam::{account}:role/{name}",
+    .any_case = true,
+    .arn_as_named = true,
     .missing = base::Kind::not_found,
     .taken = base::Kind::exists,
     .missing_text = "The role with name {name} cannot be found.",
@@ -107,6 +109,8 @@ constexpr Kind kRole{
 constexpr Kind kPolicy{
     .name = "policy",
     .arn = "iam::{account}:policy/{name}",
+    .any_case = true,
+    .arn_as_named = true,
     .missing = base::Kind::not_found,
     .taken = base::Kind::exists,
     .missing_text = "Policy {arn} does not exist or is not attachable.",
@@ -137,7 +141,7 @@ std::string key_of(const Kind& kind, std::string_view name) {
 }
 
 std::string arn(const Kind& kind, const Account& account, std::string_view name) {
-  return prefix(kind, account) + key_of(kind, name);
+  return prefix(kind, account) + (kind.arn_as_named ? std::string(name) : key_of(kind, name));
 }
 
 std::string name_in_arn(const Kind& kind, const Account& account, std::string_view arn) {

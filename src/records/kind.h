@@ -22,6 +22,7 @@ struct Kind {
   std::string_view name;      // of its rows; never changes
   std::string_view arn;       // "sagemaker:{region}:{account}:model/{name}"
   bool any_case = false;      // names that differ in case alone are one name; ARNs have it in lower case
+  bool arn_as_named = false;  // no: ARNs have it as it was given
   base::Kind missing, taken;  // the errors
   std::string_view missing_text, taken_text;
   std::string_view defaults = "{}";  // members of a body that was created without them

@@ -6,7 +6,8 @@ namespace {
 
 // Times are microseconds since 1970, UTC. Keys of objects are bytes, so that they sort as S3 sorts them. `properties`
 // is JSON that belongs to the API.
-constexpr std::string_view kSchema[] = {R"sql(
+constexpr std::string_view kSchema[] = {
+    R"sql(
 CREATE TABLE blobs (
   id INTEGER PRIMARY KEY,
   hash BLOB NOT NULL UNIQUE,
@@ -135,7 +136,7 @@ CREATE TABLE metric_points (
   PRIMARY KEY (series, step, time)
 ) WITHOUT ROWID;
 )sql",
-                                        R"sql(
+    R"sql(
 CREATE INDEX live_resources ON resources (kind, id)
   WHERE status IN ('InProgress', 'Stopping', 'Creating', 'Updating', 'Deleting');
 CREATE TABLE attempts (
@@ -151,6 +152,11 @@ CREATE TABLE attempts (
   UNIQUE (resource, number)
 );
 CREATE INDEX open_attempts ON attempts (id) WHERE NOT closed;
+)sql",
+    // Their names are of any case now; of two that differ in case alone the first
+    // is found by it.
+    R"sql(
+UPDATE OR IGNORE resources SET key = lower(key) WHERE kind IN ('role', 'policy');
 )sql"};
 
 }  // namespace

@@ -84,6 +84,11 @@ std::optional<WallTime> parse_http_date(std::string_view text) {
 
 double to_seconds(WallTime time) { return static_cast<double>(time.time_since_epoch().count()) / 1e6; }
 
+bool is_time(double seconds) {
+  constexpr double kFirst = -62'135'596'800, kEnd = 253'402'300'800;
+  return seconds >= kFirst && seconds < kEnd;  // false for NaN
+}
+
 WallTime from_seconds(double seconds) { return WallTime(microseconds(std::llround(seconds * 1e6))); }
 
 }  // namespace textmill::wire

@@ -19,5 +19,7 @@ std::optional<base::WallTime> parse_http_date(std::string_view text);
 /// Seconds since the epoch, as the value tree holds a time, and back.
 double to_seconds(base::WallTime time);
 base::WallTime from_seconds(double seconds);
+/// Whether they are a time of the years 1 to 9999: others have no place in a WallTime, or no text.
+bool is_time(double seconds);
 
 }  // namespace textmill::wire

@@ -70,7 +70,8 @@ void adopt_scalar(const Shape& shape, Value& value, const Where& where) {
     case Type::timestamp:
       if (const std::string* text = value.string()) value = scalar_from_text(shape, *text).value_or(value);
       if (const int64_t* integer = value.integer()) value = static_cast<double>(*integer);
-      fits = value.real();
+      fits = value.real() && is_time(*value.real());
+      if (!fits && value.real()) refuse_type(shape, format::to_text(value), where);
       break;
     case Type::blob:
       fits = value.string();
@@ -190,7 +191,8 @@ std::optional<Value> scalar_from_text(const Shape& shape, std::string_view text)
     case Type::timestamp:
       if (auto date = parse_http_date(text)) return to_seconds(*date);
       if (text.find('T') != text.npos) return to_seconds(base::parse_iso8601(text));
-      return number(0.0);
+      if (auto seconds = number(0.0); seconds && is_time(*seconds->real())) return seconds;
+      return std::nullopt;
     case Type::blob: return base::base64_decode(text);
     default: return std::nullopt;
   }

@@ -72,6 +72,22 @@ def test_lists_of_roles(iam, name):
     assert len(pages) > 2 and [r for r in listed if r.startswith("listed-")] == made and len(set(listed)) == len(listed)
 
 
+def test_names_of_any_case(iam, name, refused):
+    """Names that differ in case alone are one; the ARN has it as it was given."""
+    role = name("MyRole")
+    made = iam.create_role(RoleName=role, AssumeRolePolicyDocument=TRUST)["Role"]
+    assert refused(iam.create_role, RoleName=role.lower(), AssumeRolePolicyDocument=TRUST)[:2] == ("EntityAlreadyExists", 409)
+    found = iam.get_role(RoleName=role.upper())["Role"]
+    assert (found["RoleName"], found["Arn"], found["RoleId"]) == (role, f"arn:aws:iam::{ACCOUNT}:role/{role}", made["RoleId"])
+    policy = name("MyPolicy")
+    arn = iam.create_policy(PolicyName=policy, PolicyDocument=TRUST)["Policy"]["Arn"]
+    assert arn == f"arn:aws:iam::{ACCOUNT}:policy/{policy}"
+    assert refused(iam.create_policy, PolicyName=policy.upper(), PolicyDocument=TRUST)[:2] == ("EntityAlreadyExists", 409)
+    iam.delete_policy(PolicyArn=arn)
+    iam.delete_role(RoleName=role.upper())
+    iam.create_role(RoleName=role.lower(), AssumeRolePolicyDocument=TRUST)
+
+
 def test_roles_that_nobody_made(iam):
     """Clients turn names into ARNs by GetRole."""
     assert iam.get_role(RoleName="SageMakerRole")["Role"]["Arn"] == f"arn:aws:iam::{ACCOUNT}:role/SageMakerRole"

@@ -76,6 +76,11 @@ SIGNED = {
     "JSON that is not UTF-8": ("sagemaker", "POST", "/", b'{"NameContains": "\xff"}', target("SageMaker.ListModels"), 400, b"SerializationException"),
     "JSON without a bottom": ("sagemaker", "POST", "/", b"[" * 100_000, target("SageMaker.ListModels"), 400, b"SerializationException"),
     "a text for a number": ("sagemaker", "POST", "/", b'{"MaxResults": "ten"}', target("SageMaker.ListModels"), 400, b"SerializationException"),
+    "a time that is none": ("sagemaker", "POST", "/", b'{"CreationTimeAfter": 1e300}', target("SageMaker.ListModels"), 400, b"1e+300 can not be converted to a Timestamp at 'creationTimeAfter'"),
+    "a time before all": ("sagemaker", "POST", "/", b'{"CreationTimeBefore": -1e300}', target("SageMaker.ListModels"), 400, b"can not be converted to a Timestamp"),
+    "a datum of no time": ("monitoring", "POST", "/", b"Action=PutMetricData&Version=2010-08-01&Namespace=n&MetricData.member.1.MetricName=m&MetricData.member.1.Value=1"
+                           b"&MetricData.member.1.Timestamp=1e300", QUERY, 400, b"Timestamp"),
+    "a header of no time": ("s3", "GET", "/malformed/there?response-expires=1e300", b"", {}, 400, b"InvalidArgument"),
     "an unknown operation": ("sagemaker", "POST", "/", b"{}", target("SageMaker.MakeCoffee"), 400, b"UnknownOperationException"),
     "an unknown service": ("sagemaker", "POST", "/", b"{}", target("Coffee.Make"), 400, b"UnsupportedOperation"),
     "logs, not JSON": ("logs", "POST", "/", b"<a/>", target("Logs_20140328.DescribeLogGroups"), 400, b"SerializationException"),

@@ -1,6 +1,7 @@
 """Multipart uploads: by hand, and through boto3's transfer manager."""
 
 import base64
+import concurrent.futures
 import hashlib
 import io
 import os
@@ -200,3 +201,19 @@ def test_the_transfer_manager_in_constant_memory(server, s3, bucket, tmp_path):
     stream = io.BytesIO()
     s3.download_fileobj(bucket, "copied", stream, Config=config)
     assert stream.getbuffer().nbytes == size
+
+
+def test_an_upload_is_completed_by_several_at_once(s3, bucket):
+    """A client that gave up waiting asks again while the first request still joins: all get the same answer."""
+    blocks = [random.Random(i).randbytes(16 * MIB) for i in range(4)]
+    upload = s3.create_multipart_upload(Bucket=bucket, Key="twice", ChecksumAlgorithm="CRC32")["UploadId"]
+    parts = []
+    for number, block in enumerate(blocks, 1):
+        part = s3.upload_part(Bucket=bucket, Key="twice", UploadId=upload, PartNumber=number, Body=block, ChecksumAlgorithm="CRC32")
+        parts.append({"PartNumber": number, "ETag": part["ETag"], "ChecksumCRC32": part["ChecksumCRC32"]})
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        complete = [pool.submit(s3.complete_multipart_upload, Bucket=bucket, Key="twice", UploadId=upload, MultipartUpload={"Parts": parts}) for _ in range(4)]
+        answers = [{k: v for k, v in c.result().items() if k != "ResponseMetadata"} for c in complete]
+    assert all(answer == answers[0] for answer in answers) and answers[0]["ETag"].endswith('-4"')
+    assert s3.get_object(Bucket=bucket, Key="twice")["Body"].read() == b"".join(blocks)
+    assert not s3.list_multipart_uploads(Bucket=bucket).get("Uploads")

@@ -99,6 +99,17 @@ def test_keys(server, operate):
     assert operate("keys").stdout.count("revoked") == 2
     for arguments, status in ((["revoke", "AKIANOBODY"], 2), (["revoke"], 2), (["dance"], 2), (["create", "--role", "king"], 2)):
         assert operate("keys", *arguments, check=False).returncode == status
+    for arguments, says in ((["list", "extra"], 'takes no KEY, got "extra"'), (["create", "--name", "a\nb"], "without control characters")):
+        done = operate("keys", *arguments, check=False)
+        assert done.returncode == 2 and says in done.stderr
+    assert operate("keys").stdout.count("\n") == 3
+
+
+def test_env_says_what_it_cannot(tmp_path, operate, textmill):
+    done = textmill("env", "--data-dir", tmp_path / "none", check=False)
+    assert done.returncode == 2 and "textmill up" in done.stderr and "No such file" not in done.stderr
+    done = operate("env", "--profile", "--sdk", check=False)
+    assert done.returncode == 2 and "--sdk" in done.stderr
 
 
 def test_the_root_key_is_rotated_and_cannot_be_lost(server, operate):
@@ -161,12 +172,13 @@ def test_an_older_folder_is_migrated_after_a_copy(build, server, operate):
     s3.create_bucket(Bucket="bucket")
     s3.put_object(Bucket="bucket", Key="k", Body=b"x" * 100_000)
     server.client("sagemaker").create_model(ModelName="model", PrimaryContainer={"Image": "i"})
+    server.client("iam").create_role(RoleName="MyRole", AssumeRolePolicyDocument="{}")
     operate("down")
     file = server.folder / "textmill.db"
     with sqlite3.connect(file) as database:  # as format 1 was
         newest = database.execute("PRAGMA user_version").fetchone()[0]
         tables = {row[0] for row in database.execute("SELECT name FROM sqlite_master")}
-        database.executescript("DROP TABLE attempts; DROP INDEX live_resources; PRAGMA user_version = 1")
+        database.executescript("DROP TABLE attempts; DROP INDEX live_resources; UPDATE resources SET key = name; PRAGMA user_version = 1")
     (server.folder / "textmill.db.before-2").mkdir()  # no copy can be made: nothing is touched
     failed = operate("up", "--listen", "127.0.0.1:0", check=False)
     assert failed.returncode == 1
@@ -176,6 +188,7 @@ def test_an_older_folder_is_migrated_after_a_copy(build, server, operate):
     server.start()
     assert server.client("s3").get_object(Bucket="bucket", Key="k")["Body"].read() == b"x" * 100_000
     assert server.client("sagemaker").describe_model(ModelName="model")["ModelName"] == "model"
+    assert server.client("iam").list_roles()["Roles"][0]["RoleName"] == server.client("iam").get_role(RoleName="MYROLE")["Role"]["RoleName"] == "MyRole"
     server.stop()
     with sqlite3.connect(file) as database:
         assert database.execute("PRAGMA user_version").fetchone()[0] == newest
