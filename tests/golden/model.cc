@@ -1,6 +1,6 @@
-// model FOLDER OUT [--double]: runs the model of FOLDER (config.json, model.safetensors) on
-// FOLDER/batch.safetensors, forward and backward, and writes to OUT what it found: "output", "loss", and
-// "grad/NAME" of every weight that trains.
+// model FOLDER OUT ENGINE: runs the model of FOLDER (config.json, model.safetensors) on FOLDER/batch.safetensors, forward
+// and backward, and writes to OUT what it found: "output", "loss", and "grad/NAME" of every weight that trains. ENGINE:
+// single or double (the naive executor), f32 or bf16 (the CPU engine, on the path that TEXTMILL_CPU says).
 
 #include <cmath>
 #include <cstdio>
@@ -16,6 +16,7 @@
 #include "models/mllama.h"
 #include "models/t5.h"
 #include "nn/checkpoint.h"
+#include "nn/cpu.h"
 #include "nn/naive.h"
 #include "nn/safetensors.h"
 
@@ -83,9 +84,37 @@ nn::RootLossOf<Real> mean_cross_entropy(const Ints& labels, double& loss) {
   };
 }
 
-template <class Real>
+/// The naive executor of any plan.
+template <class T>
+struct NaiveEngine : nn::Naive<T> {
+  using Real = T;
+  using nn::Naive<T>::Naive;
+  static nn::PlanOptions options(nn::PlanOptions options) { return options; }
+};
+
+/// The CPU engine, with the passes that it is used with.
+template <nn::Format kFormat>
+struct CpuEngine : nn::Cpu {
+  using Real = float;
+  explicit CpuEngine(const nn::Plan& plan) : CpuEngine(plan, std::make_unique<nn::kernel::Pool>(2)) {}
+  static nn::PlanOptions options(nn::PlanOptions options) {
+    options.format = kFormat;
+    options.fuse_head = false;
+    options.save_slope = true;
+    options.patterns = nn::cpu_patterns();
+    return options;
+  }
+
+ private:
+  CpuEngine(const nn::Plan& plan, std::unique_ptr<nn::kernel::Pool> pool)
+      : nn::Cpu(plan, *pool), pool_(std::move(pool)) {}
+  std::unique_ptr<nn::kernel::Pool> pool_;
+};
+
+template <class Engine>
 class Comparison {
  public:
+  using Real = typename Engine::Real;
   Comparison(const base::Path& folder, Found& found)
       : config_json_(format::read_json(folder / "config.json")),
         config_(config_json_, (folder / "config.json").string()),
@@ -117,15 +146,14 @@ class Comparison {
     if (given_.has("lora_scale")) adapt(model);
     load(model, "bert");
     auto [recording, inputs] = models::record_classifier(model, {});
-    nn::Plan plan =
-        nn::make_plan(std::move(recording), {.backward = nn::Backward::outputs, .recompute = {0}});
+    nn::Plan plan = make_plan(std::move(recording), {.backward = nn::Backward::outputs, .recompute = {0}});
     nn::Batch batch;
     batch.set_rows(inputs.tokens, given_.ints("lengths"));
     batch.set_index(inputs.ids, given_.ints("ids"));
     batch.set_index(inputs.types, given_.ints("types"));
     double loss = 0;
     Ints labels = given_.ints("labels");
-    nn::Naive<Real> engine(plan);
+    Engine engine(plan);
     run(engine, plan, batch, mean_cross_entropy<Real>(labels, loss));
     found_.add("output", engine.output(0));
     found_.add<double>("loss", {&loss, 1});
@@ -155,7 +183,7 @@ class Comparison {
       nn::Space tokens = r.space("tokens");
       nn::Index id = r.index("ids", tokens);
       r.output(logits(r, model, body(r, model, id)));
-      nn::Plan plan = nn::make_plan(r.finish(), {});
+      nn::Plan plan = make_plan(r.finish(), {});
       nn::Batch batch;
       batch.set_rows(tokens, lengths);
       batch.set_index(id, ids);
@@ -167,7 +195,7 @@ class Comparison {
     nn::Index labels = r.index("labels", labelled.of);
     nn::Tensor weight = r.input(labelled.of, 1, "row weight");
     r.cross_entropy(logits(r, model, r.rows(body(r, model, id), labelled)), labels, weight);
-    nn::Plan plan = nn::make_plan(r.finish(), {.backward = nn::Backward::losses, .recompute = {1}});
+    nn::Plan plan = make_plan(r.finish(), {.backward = nn::Backward::losses, .recompute = {1}});
     nn::Batch batch;
     batch.set_rows(tokens, lengths);
     batch.set_index(id, ids);
@@ -208,9 +236,8 @@ class Comparison {
     batch.set_index(labels, target_labels);
     batch.set_input(
         weight, std::vector<float>(target_labels.size(), 1.0f / static_cast<float>(target_labels.size())));
-    forward(nn::make_plan(std::move(shown), {}), batch);
-    losses(nn::make_plan(std::move(recording), {.backward = nn::Backward::losses, .recompute_all = true}),
-           batch);
+    forward(make_plan(std::move(shown), {}), batch);
+    losses(make_plan(std::move(recording), {.backward = nn::Backward::losses, .recompute_all = true}), batch);
   }
 
   void mllama() {
@@ -230,7 +257,7 @@ class Comparison {
     r.output(r.layer([&] {
       return models::mllama_cross_layer(r, model, c, x, models::mllama_memory(r, model, seen, 0), range);
     }));
-    nn::Plan plan = nn::make_plan(r.finish(), {.backward = nn::Backward::outputs, .recompute_all = true});
+    nn::Plan plan = make_plan(r.finish(), {.backward = nn::Backward::outputs, .recompute_all = true});
     nn::Batch batch;
     batch.set_rows(tokens, given_.ints("lengths"));
     batch.set_rows(image, given_.ints("image_lengths"));
@@ -240,28 +267,31 @@ class Comparison {
     batch.set_input(x, given_.floats("x"));
     batch.set_input(seen, given_.floats("image"));
     std::vector<float> gradient = given_.floats("d_output");
-    nn::Naive<Real> engine(plan);
+    Engine engine(plan);
     run(engine, plan, batch,
         [&](auto roots) { std::copy(gradient.begin(), gradient.end(), roots[0].gradient); });
     found_.add("output", engine.output(0));
   }
 
+  static nn::Plan make_plan(nn::Recording recording, nn::PlanOptions options) {
+    return nn::make_plan(std::move(recording), Engine::options(std::move(options)));
+  }
+
   void forward(const nn::Plan& plan, nn::Batch& batch) {
-    nn::Naive<Real> engine(plan);
+    Engine engine(plan);
     batch.derive(plan.recording);
     engine.run(batch);
     found_.add("output", engine.output(0));
   }
 
   void losses(const nn::Plan& plan, nn::Batch& batch) {
-    nn::Naive<Real> engine(plan);
+    Engine engine(plan);
     run(engine, plan, batch, {});
     double loss = engine.loss();
     found_.add<double>("loss", {&loss, 1});
   }
 
-  void run(nn::Naive<Real>& engine, const nn::Plan& plan, nn::Batch& batch,
-           const nn::RootLossOf<Real>& loss) {
+  void run(Engine& engine, const nn::Plan& plan, nn::Batch& batch, const nn::RootLossOf<Real>& loss) {
     batch.derive(plan.recording);
     engine.run(batch, loss);
     for (size_t w = 0; w < plan.uses.size(); w++) {
@@ -284,16 +314,20 @@ class Comparison {
 
 int main(int count, char** arguments) {
   using namespace textmill;
-  if (count < 3) return 2;
+  if (count != 4) return 2;
   try {
     Found found;
-    if (count > 3 && std::string(arguments[3]) == "--double") {
-      Comparison<double>(arguments[1], found).run();
-    } else {
-      Comparison<float>(arguments[1], found).run();
-    }
-    found.write(arguments[2]);
-    return 0;
+    auto run = [&]<class Engine>() {
+      Comparison<Engine>(arguments[1], found).run();
+      found.write(arguments[2]);
+      return 0;
+    };
+    std::string engine = arguments[3];
+    if (engine == "single") return run.operator()<NaiveEngine<float>>();
+    if (engine == "double") return run.operator()<NaiveEngine<double>>();
+    if (engine == "f32") return run.operator()<CpuEngine<nn::Format::f32>>();
+    if (engine == "bf16") return run.operator()<CpuEngine<nn::Format::bf16>>();
+    return 2;
   } catch (const base::Error& error) {
     std::fprintf(stderr, "%s\n", error.what());
     return base::exit_status(error.kind());

@@ -139,7 +139,7 @@ struct CrossEntropy {
   const void* logits = nullptr;
   const int32_t* labels = nullptr;
   const float* weights = nullptr;
-  float *losses = nullptr, *log_sums = nullptr;  // [rows]
+  float *losses = nullptr, *log_sums = nullptr;  // [rows]; the second for a backward pass, or not wanted
 };
 void cross_entropy(Pool& pool, const Kernels& kernels, const CrossEntropy& loss);
 /// d_logits = weight · (softmax - one hot); may be the logits' own memory.

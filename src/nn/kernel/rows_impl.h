@@ -319,7 +319,7 @@ struct RowsOf {
             sums = sums + within(exponential<S>(S::load(logits + j, count) - largest), count);
           });
       sum = largest + std::log(S::sum(sums));
-      c.log_sums[r] = sum;
+      if (c.log_sums) c.log_sums[r] = sum;
       c.losses[r] = c.labels[r] < 0 ? 0 : c.weights[r] * (sum - widen(logits[c.labels[r]]));
     }
   }
