@@ -101,11 +101,11 @@ def put(key, path: str, body: bytes) -> bytes:
     return signed(key, "s3", "PUT", path, body, {"x-amz-sdk-checksum-algorithm": "CRC32", "x-amz-checksum-crc32": crc})
 
 
-def load(port: int, requests, file: Path, connections: int = CONNECTIONS, count: int = 0, warmup: int = 0) -> dict:
+def load(port: int, requests, file: Path, connections: int = CONNECTIONS, count: int = 0, warmup: int = 0, rate: int = 0) -> dict:
     requests = list(requests)
     file.write_bytes(b"".join(requests))
     done = run_json(BUILD / "bench" / "bench_load", "--port", port, "--raw", file, "--connections", connections,
-                    "--requests", count or len(requests), "--warmup", warmup)
+                    "--requests", count or len(requests), "--warmup", warmup, "--rate", rate)
     if set(done["statuses"]) - {"200", "204"}:
         raise SystemExit(f"the server answered {done['statuses']}")
     return done

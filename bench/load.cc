@@ -1,14 +1,14 @@
 // The HTTP load generator of every benchmark: one thread, epoll, keep-alive connections, closed loop.
 //
 //   bench_load --port 8080 --path /invocations --bodies FILE [--type application/json] [--connections 8]
-//              [--requests 1000] [--warmup 50]
+//              [--requests 1000] [--warmup 50] [--rate PER_SECOND]
 //   bench_load --port 8333 --raw FILE ...
 //   bench_load --port 8333 --slow SECONDS --connections 10000
 //
 // The file of --bodies holds one request body per line, that of --raw whole requests end to end (signed beforehand); they
 // are sent in order and again from the start. Prints one JSON object: counts by status, requests and bytes per second,
-// latency percentiles in milliseconds, and the share of one CPU that the generator used. With --slow each connection
-// sends one byte of a request's head a second.
+// latency percentiles in milliseconds, and the share of one CPU that the generator used. With --rate each connection sends
+// at its own moments, and a latency counts from there. With --slow each sends one byte of a request's head a second.
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -37,7 +37,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 struct Options {
-  int port = 8080, connections = 8, requests = 1000, warmup = 0, slow = 0;
+  int port = 8080, connections = 8, requests = 1000, warmup = 0, slow = 0, rate = 0;
   std::string path = "/", type = "application/json", bodies, raw;
 };
 
@@ -50,11 +50,9 @@ Options parse(int argc, char** argv) {
   Options o;
   std::map<std::string, std::string*> texts{
       {"--path", &o.path}, {"--type", &o.type}, {"--bodies", &o.bodies}, {"--raw", &o.raw}};
-  std::map<std::string, int*> numbers{{"--port", &o.port},
-                                      {"--connections", &o.connections},
-                                      {"--requests", &o.requests},
-                                      {"--warmup", &o.warmup},
-                                      {"--slow", &o.slow}};
+  std::map<std::string, int*> numbers{{"--port", &o.port},         {"--connections", &o.connections},
+                                      {"--requests", &o.requests}, {"--warmup", &o.warmup},
+                                      {"--rate", &o.rate},         {"--slow", &o.slow}};
   for (int i = 1; i + 1 < argc; i += 2) {
     if (auto t = texts.find(argv[i]); t != texts.end())
       *t->second = argv[i + 1];
@@ -116,6 +114,7 @@ struct Connection {
   size_t body_left = 0;
   bool closes = false;
   Clock::time_point sent;
+  bool waits = false;  // for the moment to send
 };
 
 int connect_to(int port) {
@@ -152,11 +151,18 @@ class Load {
     statuses_.clear();
     left_ = count;
     int open_answers = 0;
-    for (auto& c : connections_) open_answers += start(c);
+    for (size_t i = 0; i < connections_.size(); i++) {
+      connections_[i].sent = Clock::now() + pause() * i / connections_.size();
+      open_answers += start(connections_[i]);
+    }
     std::vector<epoll_event> events(connections_.size());
     while (open_answers > 0) {
-      int n = epoll_wait(poll_, events.data(), int(events.size()), 60'000);
-      if (n <= 0) fail("no answer within 60 s");
+      auto limit = Clock::now() + std::chrono::seconds(60);
+      bool waits = send_due(limit);
+      auto left = std::max<int64_t>(0, std::chrono::nanoseconds(limit - Clock::now()).count());
+      timespec until{.tv_sec = left / 1'000'000'000, .tv_nsec = left % 1'000'000'000};
+      int n = epoll_pwait2(poll_, events.data(), int(events.size()), &until, nullptr);
+      if (n <= 0 && !waits) fail("no answer within 60 s");
       for (int i = 0; i < n; i++) {
         auto& c = *static_cast<Connection*>(events[size_t(i)].data.ptr);
         if (events[size_t(i)].events & EPOLLOUT) send_rest(c);
@@ -171,19 +177,43 @@ class Load {
 
  private:
   void open(Connection& c) {
-    c = {.fd = connect_to(options_.port)};
+    c = {.fd = connect_to(options_.port), .sent = c.sent};
     epoll_event event{.events = EPOLLIN, .data = {.ptr = &c}};
     epoll_ctl(poll_, EPOLL_CTL_ADD, c.fd, &event);
+  }
+
+  Clock::duration pause() const {
+    if (!options_.rate) return {};
+    return Clock::duration(std::chrono::seconds(options_.connections)) / options_.rate;
   }
 
   int start(Connection& c) {
     if (left_ == 0) return 0;
     left_--;
+    c.waits = options_.rate > 0;
+    if (c.waits) return 1;
+    c.sent = Clock::now();
+    send(c);
+    return 1;
+  }
+
+  void send(Connection& c) {
+    c.waits = false;
     c.out = requests_[next_++ % requests_.size()];
     bytes_ += c.out.size();
-    c.sent = Clock::now();
     send_rest(c);
-    return 1;
+  }
+
+  // Sends what is due; true if something is due later, and `limit` then.
+  bool send_due(Clock::time_point& limit) {
+    bool later = false;
+    for (auto& c : connections_) {
+      if (c.waits && c.sent <= Clock::now()) send(c);
+      if (!c.waits) continue;
+      later = true;
+      limit = std::min(limit, c.sent);
+    }
+    return later;
   }
 
   void send_rest(Connection& c) {
@@ -225,6 +255,7 @@ class Load {
     if (n <= 0) fail("the server closed the connection");
     if (!take(c, std::string_view(buffer_).substr(0, size_t(n)))) return 0;
     latencies_.push_back(std::chrono::duration<double, std::milli>(Clock::now() - c.sent).count());
+    c.sent += pause();
     c.head.clear();
     c.in_body = false;
     if (c.closes) {

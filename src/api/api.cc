@@ -94,7 +94,7 @@ void Api::start(fleet::JobOptions options) {
                                               {"AWS_SECRET_ACCESS_KEY", session.credentials.secret},
                                               {"AWS_SESSION_TOKEN", session.credentials.token}};
   };
-  endpoints_.start(options.server);
+  endpoints_.start(options.server, options.hung);
   jobs_.start(std::move(options));
 }
 

@@ -137,7 +137,10 @@ http::Response send(const Shared& inv) {
   inv->tried.push_back(lease->replica().id);
   Forward forward = inv->forward;
   forward.port = lease->replica().port;
-  forward.edit = [inv](int& status, Headers& headers) { return edit(inv, status, headers); };
+  forward.edit = [inv, lease](int& status, Headers& headers) {
+    lease->replica().answered.fetch_add(1, std::memory_order_relaxed);
+    return edit(inv, status, headers);
+  };
   forward.otherwise = [inv](const base::Error& error) { return otherwise(inv, error); };
   forward.lease = std::move(lease);
   return {.body = std::move(forward)};

@@ -141,7 +141,8 @@ int up(const Values& values) {
   write_server_file(folder, file);
   api.start({.server = {.url = reached_at(file.url), .certificate = file.certificate},
              .cpus = static_cast<double>(values.integer("job-cpus", 1, 4096).value_or(0)),
-             .grace = std::chrono::seconds(values.integer("stop-grace", 0, 3600).value_or(120))});
+             .grace = std::chrono::seconds(values.integer("stop-grace", 0, 3600).value_or(120)),
+             .hung = std::chrono::seconds(values.integer("hung-after", 1, 86'400).value_or(90))});
   announce(file, folder);
   base::log(base::Level::info, "server_started", {{"url", file.url}, {"folder", folder.string()}});
   wait(signals, server, tls);
@@ -165,6 +166,7 @@ Command up_command() {
                {"account", "ID", "in ARNs (123456789012)"},
                {"job-cpus", "N", "that training jobs share (those of the machine); more wait"},
                {"stop-grace", "SECONDS", "between a job's SIGTERM and its SIGKILL (120)"},
+               {"hung-after", "SECONDS", "without an answer, then an endpoint's instance is replaced (90)"},
                {"sync", "full|process",
                 "what an acknowledged write survives: the loss of power, or the end of the process (full)"}},
           .run = up};

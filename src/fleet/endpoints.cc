@@ -82,8 +82,9 @@ Endpoints::~Endpoints() {
   wake();
 }
 
-void Endpoints::start(Access server) {
+void Endpoints::start(Access server, std::chrono::seconds hung) {
   server_ = std::move(server);
+  hung_ = hung;
   thread_ = base::start_thread("endpoints", [this](std::stop_token stop) { run(stop); });
 }
 
@@ -210,6 +211,8 @@ plan::Instance Endpoints::look(Resource& replica) {
     out.healthy = answers(known, static_cast<uint16_t>(integer(replica.body, "Port", 0)));
     due_ = std::min(due_, std::clamp(static_cast<int>(out.age * 100), 5, 250));
   }
+  if (out.status == Status::ready && out.alive)
+    out.hung = hangs(known, static_cast<uint16_t>(integer(replica.body, "Port", 0)));
   if (out.status == Status::stopping && out.alive) {
     if (known.stopping_since == base::SteadyTime()) known.stopping_since = base::steady_now();
     bool idle = !known.replica || known.replica->outstanding == 0;
@@ -322,6 +325,21 @@ bool Endpoints::answers(Known& known, uint16_t port) {
   if (known.pinging && *known.pinging->result()) return true;
   known.pinging = std::make_unique<base::Work<bool>>([port] { return ping(port); }, [this] { wake(); });
   return false;
+}
+
+/// Whether a ready one has given no answer, to /ping or to a request, for too long: longer than any request may take.
+bool Endpoints::hangs(Known& known, uint16_t port) {
+  auto now = base::steady_now();
+  uint64_t answered = known.replica ? known.replica->answered.load() : 0;
+  const bool* good = known.pinging ? known.pinging->result() : nullptr;
+  if (known.heard == base::SteadyTime() || answered != known.answered || (good && *good)) known.heard = now;
+  known.answered = answered;
+  if (good != nullptr) known.pinging.reset();
+  if (!known.pinging && now >= known.asked + hung_ / 10) {
+    known.asked = now;
+    known.pinging = std::make_unique<base::Work<bool>>([port] { return ping(port); }, [this] { wake(); });
+  }
+  return now > known.heard + hung_;
 }
 
 }  // namespace textmill::fleet

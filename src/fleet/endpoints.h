@@ -34,8 +34,8 @@ class Endpoints {
   Endpoints(const Endpoints&) = delete;
   ~Endpoints();
 
-  /// From here on instances are started, watched, ended.
-  void start(Access server);
+  /// From here on instances are started, watched, ended; those that give no answer for so long as `hung` are replaced.
+  void start(Access server, std::chrono::seconds hung);
   ModelCache& models() { return models_; }
   /// Something was written: look now.
   void wake();
@@ -49,6 +49,8 @@ class Endpoints {
     std::string trouble;
     std::deque<std::string> last_lines;
     bool watched = false, asked_to_stop = false;
+    uint64_t answered = 0;          // requests, as far as was seen
+    base::SteadyTime heard, asked;  // of a ready one: its last answer, our last /ping
     base::SteadyTime stopping_since;
   };
   /// Instances that fail one after the other are started ever more slowly.
@@ -81,6 +83,7 @@ class Endpoints {
 
   void take_journal(records::Resource& replica, Known& known);
   bool answers(Known& known, uint16_t port);
+  bool hangs(Known& known, uint16_t port);
   AttemptFolder folder(const std::string& id) const { return {store_.folder() / "attempts" / id}; }
 
   store::Store& store_;
@@ -91,6 +94,7 @@ class Endpoints {
   const base::Path program_;
   ModelCache models_;
   Access server_;
+  std::chrono::seconds hung_{0};
   std::stop_source stop_;                    // of its threads
   base::Descriptor news_, awake_;            // inotify of journals; eventfd
   std::map<std::string, Known> known_;       // its threads wake this one

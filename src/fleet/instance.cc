@@ -16,6 +16,7 @@
 #include <cstdlib>
 
 #include "base/error.h"
+#include "fleet/relay.h"
 
 namespace textmill::fleet {
 
@@ -146,7 +147,7 @@ void end_all(Walls walls) {
 [[noreturn]] void be_first(const Program& program, std::vector<base::Descriptor> groups, const Ends& ends,
                            Walls walls, const User& user) {
   try {
-    std::vector<int> kept{ends.line, ends.news, ends.output, program.lock};
+    std::vector<int> kept{ends.line, ends.news, ends.output, program.lock, program.listener};
     for (const auto& door : groups) kept.push_back(door.get());
     close_all_but(kept);
     ::prctl(PR_SET_NAME, "textmill-init");
@@ -168,6 +169,10 @@ void end_all(Walls walls) {
     if (pid < 0) throw base::system_error("fork", errno);
     if (pid == 0) run(program, groups, ends, walls, user);
     groups.clear();
+    if (program.listener >= 0 && ::fork() == 0) {
+      close_all_but({program.listener, program.lock});
+      relay(program.listener, program.port);
+    }
     ::close(ends.output);
     tell(ends.news, 'G', "");
     watch(pid, ends, signals.get(), walls);

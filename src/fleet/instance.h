@@ -21,7 +21,9 @@ struct Program {
   View view;
   Limits limits;
   LimitGroups groups;
-  int lock = -1;  // stays open until the last process of the instance is gone
+  int lock = -1;      // stays open until the last process of the instance is gone
+  int listener = -1;  // what comes in there goes to `port` in its network (relay.h)
+  uint16_t port = 0;
 };
 
 enum class Walls {
@@ -37,6 +39,7 @@ class Instance {
   Instance(const Instance&) = delete;
   ~Instance();
 
+  pid_t process() const { return pid_; }        // the first
   int output() const { return output_.get(); }  // stdout and stderr, not blocking; ends when all are gone
   int news() const { return news_.get(); }      // to be read with hear()
 

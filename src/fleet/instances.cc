@@ -68,9 +68,9 @@ int64_t integer(const Json& body, std::string_view member) {
   return value && value->integer() ? *value->integer() : 0;
 }
 
-const Json& container_of(const Resource& endpoint, const std::string& variant) {
+const Json& variant_of(const Resource& endpoint, const std::string& variant) {
   for (const Json& one : *endpoint.body.find("Variants")->array())
-    if (text(one, "VariantName") == variant) return *one.find("Container");
+    if (text(one, "VariantName") == variant) return one;
   throw base::Error(base::Kind::internal,
                     fmt::format("endpoint {} has no variant {}", endpoint.name, variant));
 }
@@ -115,7 +115,8 @@ void Endpoints::start_instance(const Resource& endpoint, const std::string& vari
 std::string Endpoints::prepare(const std::string& id, const Resource& endpoint, const std::string& variant,
                                uint16_t port, const std::string& token) {
   try {
-    const Json& container = container_of(endpoint, variant);
+    const Json& row = variant_of(endpoint, variant);
+    const Json& container = *row.find("Container");
     AttemptFolder place = folder(id);
     Path model;
     std::filesystem::create_directories(place.path / id / "input");
@@ -129,7 +130,10 @@ std::string Endpoints::prepare(const std::string& id, const Resource& endpoint, 
               .grace = std::chrono::seconds(contract::kServingGraceSeconds),
               .hidden = hidden_paths(store_.folder()),
               .visible = system_paths(),
-              .pack = Task::Pack::nothing};
+              .pack = Task::Pack::nothing,
+              .notes = {}};
+    if (std::string type = text(row, "InstanceType"); !type.empty())
+      task.limits = limits_of(type, 0, this_machine(), task.notes);
     const Json* caller = endpoint.body.find("_Caller");
     task.environment = server_.environment(resources_.account(), caller ? *caller : Json(), token, kForEver);
     task.environment["SAGEMAKER_BIND_TO_PORT"] = std::to_string(port);
@@ -167,7 +171,7 @@ std::string Endpoints::prepare(const std::string& id, const Resource& endpoint, 
 /// What its program said goes into the logs, together with how far its journal was read.
 void Endpoints::take_journal(Resource& replica, Known& known) {
   while (true) {
-    JournalPlace place{integer(replica.body, "Offset"), integer(replica.body, "Next")};
+    JournalPlace before{integer(replica.body, "Offset"), integer(replica.body, "Next")}, place = before;
     auto events = read_journal(folder(replica.name).journal(), place);
     if (events.empty()) return;
     std::vector<store::LogEvent> lines;
@@ -193,6 +197,7 @@ void Endpoints::take_journal(Resource& replica, Known& known) {
       store::LogBatch(lines).append_to(
           c, stream_of(c, group, text(replica.body, "Variant") + "/" + replica.name));
     });
+    forget_journal(folder(replica.name).journal(), before, place);
     told_.announce();
   }
 }

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
@@ -75,27 +77,6 @@ contract::TrainingInput input_of(const Json& body) {
   return input;
 }
 
-/// What an instance may take here, and what there is to say about it.
-Limits limits_of(const std::string& type, int64_t volume, const MachineSize& machine,
-                 std::vector<std::string>& notes) {
-  Limits limits{.cpus = machine.cpus, .memory = machine.memory, .file = volume << 30};
-  auto size = plan::instance_size(type);
-  if (!size) {
-    notes.push_back(
-        fmt::format("The instance type {} is not known here: the job gets the whole machine.", type));
-    return limits;
-  }
-  if (size->gpus) notes.push_back(fmt::format("{} has GPUs: this job runs on the CPU.", type));
-  if (size->cpus > machine.cpus || size->memory > machine.memory)
-    notes.push_back(
-        fmt::format("{} is larger than this machine: the job gets what there is, {:g} CPUs and {} MiB.", type,
-                    std::min<double>(size->cpus, machine.cpus),
-                    (size->memory ? std::min(size->memory, machine.memory) : machine.memory) >> 20));
-  limits.cpus = std::min<double>(size->cpus, machine.cpus);
-  if (size->memory) limits.memory = std::min(size->memory, machine.memory);
-  return limits;
-}
-
 std::map<std::string, std::string> environment_of(const records::Resource& job,
                                                   const records::Attempt& attempt, const std::string& arn,
                                                   const records::Account& account, const JobOptions& options,
@@ -164,6 +145,30 @@ JobTask job_task(const records::Resource& job, const records::Attempt& attempt, 
     task.checkpoints = text(member(body, "CheckpointConfig"), "LocalPath", "/opt/ml/checkpoints");
   if (text(member(body, "OutputDataConfig"), "CompressionType") == "NONE") task.pack = Task::Pack::files;
   return {std::move(task), program.environment};
+}
+
+MachineSize this_machine() {
+  return {static_cast<double>(::sysconf(_SC_NPROCESSORS_ONLN)),
+          static_cast<int64_t>(::sysconf(_SC_PHYS_PAGES)) * ::sysconf(_SC_PAGESIZE)};
+}
+
+Limits limits_of(const std::string& type, int64_t volume, const MachineSize& machine,
+                 std::vector<std::string>& notes) {
+  Limits limits{.cpus = machine.cpus, .memory = machine.memory, .file = volume << 30};
+  auto size = plan::instance_size(type);
+  if (!size) {
+    notes.push_back(fmt::format("The instance type {} is not known here: it gets the whole machine.", type));
+    return limits;
+  }
+  if (size->gpus) notes.push_back(fmt::format("{} has GPUs: this runs on the CPU.", type));
+  if (size->cpus > machine.cpus || size->memory > machine.memory)
+    notes.push_back(
+        fmt::format("{} is larger than this machine: it gets what there is, {:g} CPUs and {} MiB.", type,
+                    std::min<double>(size->cpus, machine.cpus),
+                    (size->memory ? std::min(size->memory, machine.memory) : machine.memory) >> 20));
+  limits.cpus = std::min<double>(size->cpus, machine.cpus);
+  if (size->memory) limits.memory = std::min(size->memory, machine.memory);
+  return limits;
 }
 
 std::string source_of(const Json& body) {

@@ -11,6 +11,12 @@ struct MachineSize {
   int64_t memory = 0;  // bytes
 };
 
+MachineSize this_machine();
+/// What an instance of a type ("ml.m5.large") may take there, with so many GiB of disk for a file (0: all); `notes` get what
+/// is to be said about it.
+Limits limits_of(const std::string& type, int64_t volume, const MachineSize& machine,
+                 std::vector<std::string>& notes);
+
 /// What the runner of an attempt is to do.
 struct JobTask {
   Task task;

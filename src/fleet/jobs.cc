@@ -81,8 +81,9 @@ Jobs::~Jobs() {
 
 void Jobs::start(JobOptions options) {
   options_ = std::move(options);
-  machine_.cpus = options_.cpus > 0 ? options_.cpus : static_cast<double>(::sysconf(_SC_NPROCESSORS_ONLN));
-  memory_ = static_cast<int64_t>(::sysconf(_SC_PHYS_PAGES)) * ::sysconf(_SC_PAGESIZE);
+  MachineSize size = this_machine();
+  machine_.cpus = options_.cpus > 0 ? options_.cpus : size.cpus;
+  memory_ = size.memory;
   std::filesystem::create_directories(store_.folder() / "jobs");
   thread_ = base::start_thread("jobs", [this](std::stop_token stop) { run(stop); });
 }

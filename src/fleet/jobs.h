@@ -23,6 +23,7 @@ struct JobOptions {
   Access server;
   double cpus = 0;                  // that jobs share; 0: those of this machine
   std::chrono::seconds grace{120};  // from SIGTERM to SIGKILL
+  std::chrono::seconds hung{90};    // without any answer, then an instance of an endpoint is replaced
 };
 
 /// The reconciler of training jobs: a thread that looks at rows, locks and journals, asks plan what to do, and does it.

@@ -99,4 +99,13 @@ std::vector<Event> read_journal(const base::Path& file, JournalPlace& place, siz
   return events;
 }
 
+void forget_journal(const base::Path& file, const JournalPlace& before, const JournalPlace& after) {
+  constexpr int64_t kBlock = 4096, kNow = 1 << 20;  // the first block holds the first line
+  if (before.offset / kNow == after.offset / kNow) return;
+  base::Descriptor out = base::open_file(file, O_RDWR);
+  // Where the file system makes no holes, it stays.
+  [[maybe_unused]] int made =
+      ::fallocate(out.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, kBlock, after.offset - kBlock);
+}
+
 }  // namespace textmill::fleet

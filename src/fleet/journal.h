@@ -56,6 +56,9 @@ struct JournalPlace {
   int64_t offset = 0, next = 0;  // bytes; the number of the next event
 };
 
+/// Gives the disk back what of a journal was read, but the first line: now and then, as reading moves on.
+void forget_journal(const base::Path& file, const JournalPlace& before, const JournalPlace& after);
+
 /// Whole lines from `place` on, about `limit` bytes of them, and moves `place` behind them. A line that is not finished
 /// is left for later; no file: none. Throws conflict for a newer version, internal for numbers that do not follow.
 std::vector<Event> read_journal(const base::Path& file, JournalPlace& place, size_t limit = 4 << 20);

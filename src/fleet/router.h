@@ -15,6 +15,7 @@ struct Replica {
   std::string id;  // "i-0123456789abcdef0"
   uint16_t port = 0;
   mutable std::atomic<int> outstanding = 0;  // requests that it has not answered yet
+  mutable std::atomic<uint64_t> answered = 0;
 };
 
 /// The replicas of a production variant that are ready.

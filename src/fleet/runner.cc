@@ -17,6 +17,7 @@
 #include "base/time.h"
 #include "base/utf8.h"
 #include "contract/layout.h"
+#include "contract/serving.h"
 #include "fleet/attempt.h"
 #include "fleet/instance.h"
 #include "fleet/journal.h"
@@ -24,6 +25,7 @@
 #include "fleet/layout.h"
 #include "fleet/limits.h"
 #include "fleet/output.h"
+#include "fleet/relay.h"
 #include "fleet/task.h"
 #include "fleet/user.h"
 
@@ -33,9 +35,13 @@ using base::Path;
 
 namespace {
 
-constexpr uint64_t kMostOutput = 64 << 20;  // bytes of lines that are kept, of each host
-constexpr int kMostMetrics = 100'000;       // values that are kept, of each host
+constexpr uint64_t kMostOutput = 64 << 20;  // bytes of lines that are kept, of each host;
+constexpr uint64_t kMoreOutput =
+    64 << 10;  // of one that serves, which may live for months, so many more each second
+constexpr int kMostMetrics = 100'000;  // values that are kept, of each host
 constexpr auto kLook = std::chrono::milliseconds(2000);
+constexpr auto kLookAtPort = std::chrono::milliseconds(200);
+const uint16_t kUsualPort = contract::ServingEnvironment().port;
 constexpr uint64_t kLeastFree =
     256 << 20;  // bytes of disk: below it the program is ended before all others suffer
 
@@ -48,6 +54,7 @@ struct Running {
   std::optional<Instance> instance;
   bool output_open = true, news_open = true;
   uint64_t taken = 0, dropped = 0;
+  base::SteadyTime refilled = base::steady_now();
   std::string last;  // line
   int metrics = 0;
   bool over() const { return !output_open && !news_open; }
@@ -72,6 +79,11 @@ class Runner {
     End end;
     try {
       watch_for_stop();
+      if (auto port = task_.environment.find("SAGEMAKER_BIND_TO_PORT");
+          !task_.training && port != task_.environment.end()) {
+        port_ = static_cast<uint16_t>(std::stoi(port->second));
+        due_port_ = base::steady_now() + kLookAtPort;
+      }
       journal_.add("phase", {{"phase", "Downloading"}});
       journal_.flush();
       lay_out();
@@ -132,6 +144,11 @@ class Runner {
       log(host, running.groups.said);
       Program program = program_of(folder_, task_, host, running.groups, lock_, walls);
       hand_over(host, walls);
+      if (listener_) {
+        program.listener = listener_.get();
+        program.port = kUsualPort;
+        program.view.own_network = true;
+      }
       running.instance.emplace(program, walls);
     }
     walls_ = walls;
@@ -170,6 +187,9 @@ class Runner {
       if (walls_ == Walls::namespaces && all_over() && !hosts_[0].instance->refused().empty()) {
         refused_ = hosts_[0].instance->refused();
         start_all(Walls::none);
+      } else if (all_over() && !stopping_ && (again_ || wants_usual_port())) {
+        again_ = false;
+        start_all(walls_);
       }
     }
   }
@@ -177,7 +197,7 @@ class Runner {
   /// Sets the timer to the next moment at which something is due.
   void note_time() {
     auto next = base::steady_now() + std::chrono::hours(24);
-    for (const auto& moment : {due_look_, due_kill_})
+    for (const auto& moment : {due_look_, due_kill_, due_port_})
       if (moment) next = std::min(next, *moment);
     if (task_.most.count() > 0) next = std::min(next, started_ + task_.most);
     auto left = std::max(next - base::steady_now(), std::chrono::steady_clock::duration(1));
@@ -204,12 +224,44 @@ class Runner {
       if (due_look_) look_around();
       due_look_ = now + kLook;
     }
+    if (due_port_ && now >= *due_port_) look_at_port();
     // One host that failed ends the others.
     for (Running& running : hosts_)
       if (!stopping_ && running.over() && running.instance->status().value_or(-1) != 0 && !all_over()) {
         culprit_ = &running;
         ask_to_end("failed");
       }
+  }
+
+  /// A program that serves, but not where it was told to: it gets a network of its own, in which the usual port is free.
+  void look_at_port() {
+    due_port_ = base::steady_now() + kLookAtPort;
+    if (is_listened_at(port_)) return due_port_.reset();
+    if (!hosts_[0].instance->started() || !listens_at(hosts_[0].instance->process(), kUsualPort)) return;
+    relay_port();
+    again_ = true;
+    hosts_[0].instance->kill();
+  }
+
+  void relay_port() {
+    due_port_.reset();
+    listener_ = listen_at(port_);
+    log(hosts_[0].host,
+        fmt::format(
+            "The program listens at port {}, not at SAGEMAKER_BIND_TO_PORT={}: it is started again{}.",
+            kUsualPort, port_,
+            walls_ == Walls::namespaces ? " in a network of its own, which leads nowhere else" : ""));
+  }
+
+  /// It ended before it listened, perhaps as another program has that port.
+  bool wants_usual_port() {
+    if (!due_port_ || !is_listened_at(kUsualPort)) return false;
+    if (walls_ == Walls::namespaces) return relay_port(), true;
+    log(hosts_[0].host, fmt::format("Port {} is taken. Where the system makes no network of its own for a "
+                                    "program that listens there, "
+                                    "whatever SAGEMAKER_BIND_TO_PORT says, only one instance of it can run.",
+                                    kUsualPort));
+    return false;
   }
 
   void ask_to_end(const std::string& why) {
@@ -255,16 +307,32 @@ class Runner {
     if (count > 0) return running.lines.feed({piece, static_cast<size_t>(count)}, take);
     running.lines.finish(take);
     running.output_open = false;
+    say_dropped(running);
+  }
+
+  void say_dropped(Running& running) {
     if (running.dropped > 0)
       log(running.host,
           fmt::format("{} bytes of output beyond {} MiB were not kept.", running.dropped, kMostOutput >> 20));
+    running.dropped = 0;
+  }
+
+  /// A program that serves may go on to speak.
+  void refill(Running& running) {
+    auto now = base::steady_now();
+    if (task_.training || now < running.refilled + std::chrono::seconds(1)) return;
+    auto seconds = std::chrono::duration_cast<std::chrono::seconds>(now - running.refilled);
+    running.refilled += seconds;
+    running.taken -= std::min(running.taken, static_cast<uint64_t>(seconds.count()) * kMoreOutput);
   }
 
   void take_line(Running& running, std::string_view line) {
     // Control characters take six bytes in the journal.
     size_t size = line.size() + 5 * static_cast<size_t>(
                                         std::ranges::count_if(line, [](char c) { return 0 <= c && c < 32; }));
+    refill(running);
     if (running.taken + size <= kMostOutput) {
+      say_dropped(running);
       running.taken += size + 1;
       log(running.host, line);
       if (!line.empty()) running.last = line;
@@ -355,7 +423,11 @@ class Runner {
   Walls walls_ = Walls::namespaces;
   std::string refused_;
   base::SteadyTime started_;
-  std::optional<base::SteadyTime> due_look_, due_kill_;
+  std::optional<base::SteadyTime> due_look_, due_kill_,
+      due_port_;               // due_port_: until it listens where it should
+  uint16_t port_ = 0;          // of a program that serves
+  base::Descriptor listener_;  // there, for one that listens elsewhere
+  bool again_ = false;         // it is to be started again
   std::optional<std::string> stopping_;
   const Running* culprit_ = nullptr;
   bool full_ = false, announced_ = false;

@@ -65,6 +65,8 @@ class Decision {
     if (!why.empty() && endpoint_.status == Endpoint::Status::creating && reason_.empty()) reason_ = why;
     if (!instance.preparing && !instance.alive) return add(What::forget, instance.id, why);
     if (!why.empty()) return add(What::stop, instance.id, why);
+    if (instance.status == Status::ready && instance.hung)
+      return add(What::stop, instance.id, "it does not answer any more, not even /ping");
     if (instance.status == Status::starting && instance.healthy) add(What::ready, instance.id);
   }
 

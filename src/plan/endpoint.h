@@ -14,6 +14,7 @@ struct Instance {
   bool begun = false;      // its program was started at some time
   bool alive = false;
   bool healthy = false;    // a good answer from /ping
+  bool hung = false;       // ready, but without any answer for too long
   double age = 0;          // seconds since it was made
   std::string trouble;     // why it could not be started
   std::string last_words;  // the last lines of its program, once it is gone

@@ -25,6 +25,8 @@ TEST(DecideEndpoint, ByTable) {
   Instance never{.id = "i", .variant = "v"};
   Instance slow = one(Is::starting, true);
   slow.age = 1000;
+  Instance hung = one(Is::ready, true);
+  hung.hung = true;
   Instance barred{.id = "i", .variant = "v", .trouble = "ClientError: no such image"};
   const Row rows[] = {
       {"a new one", Now::creating, {}, {What::start}},
@@ -41,6 +43,7 @@ TEST(DecideEndpoint, ByTable) {
        {one(Is::ready, false)},
        {What::forget, What::start}},
       {"all is well", Now::in_service, {one(Is::ready, true)}, {}},
+      {"hung", Now::in_service, {hung}, {What::stop}},
       {"killed", Now::in_service, {one(Is::ready, false)}, {What::forget, What::start}},
       {"its successor fails", Now::in_service, {one(Is::starting, false)}, {What::forget, What::start}},
       {"its successor is on the way", Now::in_service, {one(Is::starting, true)}, {}},

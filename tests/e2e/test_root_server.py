@@ -2,32 +2,15 @@
 
 import os
 import re
-import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 
 from .. import jobs
-from ..servers import Server, await_that
+from ..servers import NO_NAMESPACES, Server, await_that
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the server of these tests is root")
-
-# In a user namespace that maps all users as they are, and may make no others.
-NO_NAMESPACES = (sys.executable, "-c", """
-import ctypes, os, sys
-go, gone = os.pipe()
-me = os.getpid()
-if os.fork() == 0:
-    os.close(gone); os.read(go, 1)
-    for name in ("uid_map", "gid_map"):
-        with open(f"/proc/{me}/{name}", "w") as out: out.write("0 0 65536")
-    os._exit(0)
-assert ctypes.CDLL(None, use_errno=True).unshare(0x10000000) == 0
-os.close(gone); os.wait()
-with open("/proc/sys/user/max_user_namespaces", "w") as out: out.write("0")
-os.execv(sys.argv[1], sys.argv[1:])
-""")
 
 # What is a secret and can be read; what of the machine can be changed. Says nothing when all is well.
 LOOK = """for f in /etc/shadow /root/.bashrc OTHER/secret OTHER/textmill.db DATA/root-key.json; do cat $f >/dev/null 2>&1 && echo "read $f"; done
