@@ -13,7 +13,7 @@ int evaluate(const Values& values) {
   offline::EvaluateOptions options{.model = values.text("MODEL"),
                                    .data = values.text("data"),
                                    .columns = columns(values),
-                                   .classifier = {engine_options(values), max_length_option(values)}};
+                                   .encoder = {engine_options(values), max_length_option(values)}};
   if (values.has("positive")) options.positive = values.text("positive");
   return interruptible([&](std::stop_token stop) {
     Output out;

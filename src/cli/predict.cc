@@ -14,7 +14,7 @@ int predict(const Values& values) {
                                   .data = values.text("data"),
                                   .text = values.text("TEXT"),
                                   .columns = columns(values),
-                                  .classifier = {engine_options(values), max_length_option(values)}};
+                                  .encoder = {engine_options(values), max_length_option(values)}};
   if (values.has("PAIR")) options.pair = values.text("PAIR");
   return interruptible([&](std::stop_token stop) {
     Output out;

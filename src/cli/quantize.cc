@@ -42,7 +42,7 @@ int quantize(const Values& values) {
                                    .columns = columns(values),
                                    .metric = tasks::metric_named(values.text("metric", "accuracy")),
                                    .allow_overlap = values.on("allow-overlap"),
-                                   .classifier = {engine_options(values), max_length_option(values)}};
+                                   .encoder = {engine_options(values), max_length_option(values)}};
   options.quantizable = {
       .scheme = &tasks::scheme_named(values.text("scheme", tasks::schemes()[0].name)),
       .group = static_cast<int>(values.integer("group-size", 0, kMostColumns).value_or(128)),

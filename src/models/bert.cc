@@ -199,17 +199,35 @@ Tensor classify(Recorder& r, ClassifierHead& w, Tensor x, Index first) {
   return r.linear(r.dropout(h, c.head_dropout), w.out);
 }
 
-Tensor sentence_embedding(Recorder& r, Tensor x, Space sequences) {
-  return r.normalize(r.mean(x, sequences));
+Tensor pool(Recorder& r, Tensor x, Space tokens, Pooling pooling) {
+  Space sequences = r.sequences(tokens);
+  if (pooling == Pooling::mean) return r.mean(x, sequences);
+  return r.rows(x, pooling == Pooling::first ? r.first(tokens, sequences) : r.last(tokens, sequences));
 }
 
-ClassifierRecording record_classifier(TextClassifier& model, nn::RecorderOptions options) {
-  Recorder r(options);
+namespace {
+
+EncoderInputs encoder_inputs(Recorder& r) {
   EncoderInputs in{.tokens = r.space("tokens")};
   in.ids = r.index("input_ids", in.tokens);
   in.types = r.index("token_type_ids", in.tokens);
+  return in;
+}
+
+}  // namespace
+
+EncoderRecording record_classifier(TextClassifier& model, nn::RecorderOptions options) {
+  Recorder r(options);
+  EncoderInputs in = encoder_inputs(r);
   Index first = r.first(in.tokens, r.sequences(in.tokens));
   r.output(classify(r, model.head, encode(r, model.body, in), first));
+  return {r.finish(), in};
+}
+
+EncoderRecording record_embedder(Bert& model, Pooling pooling, nn::RecorderOptions options) {
+  Recorder r(options);
+  EncoderInputs in = encoder_inputs(r);
+  r.output(pool(r, encode(r, model, in), in.tokens, pooling));
   return {r.finish(), in};
 }
 

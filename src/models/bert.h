@@ -65,8 +65,9 @@ nn::Tensor encoder_layer(nn::Recorder& r, EncoderLayer& w, const BertConfig& con
 nn::Tensor encode(nn::Recorder& r, Bert& w, const EncoderInputs& inputs);  // [tokens, hidden]
 nn::Tensor classify(nn::Recorder& r, ClassifierHead& w, nn::Tensor x,
                     nn::Index first);  // [first's rows, labels]
-/// The mean over each sequence's tokens, of length one, as sentence encoders have it.
-nn::Tensor sentence_embedding(nn::Recorder& r, nn::Tensor x, nn::Space sequences);
+/// How a sequence's rows become its embedding.
+enum class Pooling : uint8_t { mean, first, last };
+nn::Tensor pool(nn::Recorder& r, nn::Tensor x, nn::Space tokens, Pooling pooling);  // [sequences, hidden]
 
 /// Body and head: text classification.
 struct TextClassifier {
@@ -76,11 +77,12 @@ struct TextClassifier {
   ClassifierHead head;
 };
 
-/// A recording with the inputs it asks for; output 0 is the logits [sequences, labels].
-struct ClassifierRecording {
+/// A recording with the inputs it asks for; output 0 is [sequences, labels or hidden].
+struct EncoderRecording {
   nn::Recording recording;
   EncoderInputs inputs;
 };
-ClassifierRecording record_classifier(TextClassifier& model, nn::RecorderOptions options);
+EncoderRecording record_classifier(TextClassifier& model, nn::RecorderOptions options);
+EncoderRecording record_embedder(Bert& model, Pooling pooling, nn::RecorderOptions options);
 
 }  // namespace textmill::models

@@ -371,7 +371,9 @@ TEST_P(CpuTest, SentenceEmbedding) {
   nn::Recorder r({.training = true});
   nn::Space tokens = r.space("tokens");
   EncoderInputs inputs{tokens, r.index("ids", tokens), r.index("types", tokens)};
-  r.output(sentence_embedding(r, encode(r, model, inputs), r.sequences(tokens)));
+  nn::Tensor x = encode(r, model, inputs);
+  for (Pooling pooling : {Pooling::mean, Pooling::first, Pooling::last})
+    r.output(r.normalize(pool(r, x, tokens, pooling)));
   Batch batch;
   batch.set_rows(tokens, std::vector<int32_t>{12, 3});
   batch.set_index(inputs.ids, numbers(15, 40, 1));

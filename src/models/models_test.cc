@@ -96,7 +96,7 @@ TEST(Bert, SentencesAgainstSentences) {
     in.tokens = r.space(tower ? "documents" : "queries");
     in.ids = r.index("ids", in.tokens);
     in.types = r.index("types", in.tokens);
-    embedding[tower] = sentence_embedding(r, encode(r, model, in), r.sequences(in.tokens));
+    embedding[tower] = r.normalize(pool(r, encode(r, model, in), in.tokens, Pooling::mean));
   }
   Index positive = r.index("positive", r.space_of(embedding[0]), r.space_of(embedding[1]));
   Tensor row_weight = r.input(positive.of, 1, "weight");

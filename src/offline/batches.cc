@@ -23,22 +23,27 @@ int label_id(const std::vector<std::string>& labels, const std::string& label, c
                                                      label, labels.size(), base::did_you_mean(label, names)));
 }
 
-void log_choices(const tasks::Classifier& classifier) {
+void log_choices(const tasks::Encoder& encoder) {
   base::log(base::Level::info, "engine",
-            {{"precision", tasks::name(classifier.format())},
-             {"threads", classifier.threads()},
-             {"max_length", classifier.max_length().tokens},
-             {"max_length_from", classifier.max_length().source}});
+            {{"precision", tasks::name(encoder.format())},
+             {"threads", encoder.threads()},
+             {"max_length", encoder.max_length().tokens},
+             {"max_length_from", encoder.max_length().source}});
+  if (!encoder.embeds()) return;
+  base::log(base::Level::info, "embedding",
+            {{"pooling", tasks::name(encoder.modules().pooling)},
+             {"normalized", encoder.modules().normalize},
+             {"from", encoder.modules().source}});
 }
 
-void answer_rows(tasks::Classifier& classifier, data::DatasetReader& reader, std::stop_token stop,
+void answer_rows(tasks::Encoder& encoder, data::DatasetReader& reader, std::stop_token stop,
                  const std::function<void(const data::Example&)>& accept,
                  const std::function<void(const Answered&)>& answer) {
   std::vector<data::Example> rows(kRows);
   std::vector<tasks::PackedItem> items(kRows);
   std::vector<const tasks::PackedItem*> batch;
-  std::vector<float> logits;
-  size_t labels = classifier.labels().size();
+  std::vector<float> outputs;
+  auto width = static_cast<size_t>(encoder.width());
   base::log(base::Level::info, "data", {{"schema", reader.schema().describe()}});
   do {
     if (stop.stop_requested()) throw base::Error(base::Kind::cancelled, "stopped at " + reader.where());
@@ -47,12 +52,12 @@ void answer_rows(tasks::Classifier& classifier, data::DatasetReader& reader, std
       data::Example& row = rows[batch.size()];
       accept(row);
       tasks::PackedItem& item = items[batch.size()];
-      item = classifier.encode(row.text, row.text_pair);
+      item = encoder.encode(row.text, row.text_pair);
       batch.push_back(&item);
     }
-    classifier.run(batch, logits);
+    encoder.run(batch, outputs);
     for (size_t i = 0; i < batch.size(); i++) {
-      answer({rows[i], std::span(logits).subspan(i * labels, labels)});
+      answer({rows[i], std::span(outputs).subspan(i * width, width)});
     }
   } while (batch.size() == kRows);
 }

@@ -6,6 +6,7 @@
 #include "tasks/engine.h"
 #include "tasks/footprint.h"
 #include "tasks/model_folder.h"
+#include "tasks/sentence.h"
 
 namespace textmill::offline {
 namespace {
@@ -20,8 +21,11 @@ struct Planned {
   nn::Plan plan;
 };
 
-Planned plan_for(models::TextClassifier& model, nn::Format format, bool training) {
-  auto recorded = models::record_classifier(model, {.training = training});
+Planned plan_for(models::TextClassifier& model, bool classifies, nn::Format format, bool training) {
+  nn::RecorderOptions options{.training = training};
+  auto recorded = classifies || training
+                      ? models::record_classifier(model, options)
+                      : models::record_embedder(model.body, models::Pooling::mean, options);
   auto backward = training ? nn::Backward::outputs : nn::Backward::none;
   return {recorded.inputs,
           nn::make_plan(std::move(recorded.recording), tasks::plan_options(format, backward))};
@@ -37,38 +41,40 @@ Json by_format(auto&& value) {
 
 Json describe(const base::Path& path) {
   tasks::ModelFolder folder(path);
-  // Loaded if it can be: then all tensors are there, in the right shapes, and held as they are stored.
-  std::unique_ptr<models::TextClassifier> loaded;
-  if (folder.has_head()) {
-    loaded = folder.load();
-  } else {
-    folder.check_weights();
-  }
-  models::TextClassifier bare(folder.architecture());
-  models::TextClassifier& model = loaded ? *loaded : bare;
-  int64_t parameters = nn::count_parameters(folder.has_head() ? nn::fields(model) : nn::fields(model.body));
+  bool classifies = folder.has_head();
+  // Loaded: then all tensors are there, in the right shapes, and held as they are stored.
+  auto loaded = classifies ? folder.load() : folder.load_body();
+  models::TextClassifier& model = *loaded;
+  int64_t parameters = nn::count_parameters(classifies ? nn::fields(model) : nn::fields(model.body));
 
   auto tokenizer = folder.find_tokenizer();
   auto [length, source] = folder.max_length({}, tokenizer ? &*tokenizer : nullptr);
   std::vector<int32_t> lengths(kSequences, length);
   auto memory = [&](bool training) {
     return by_format([&](nn::Format format) {
-      Planned planned = plan_for(model, format, training);
+      Planned planned = plan_for(model, classifies, format, training);
       return tasks::footprint(planned.plan, planned.inputs, lengths).total();
     });
   };
   auto flops = [&](bool training) {
-    Planned planned = plan_for(model, nn::Format::f32, training);
+    Planned planned = plan_for(model, classifies, nn::Format::f32, training);
     return tasks::flops(planned.plan, planned.inputs, lengths) / (int64_t{kSequences} * length);
   };
 
-  Json json = Json::object({{"task", folder.has_head() ? Json("text-classification") : Json()},
+  Json json = Json::object({{"task", classifies ? "text-classification" : "embedding"},
                             {"model_type", *folder.config().find("model_type")->string()},
                             {"parameters", parameters},
                             {"bytes", by_format([&](nn::Format format) {
                                return parameters * (format == nn::Format::f32 ? 4 : 2);
                              })}});
-  if (folder.has_head()) json.set("labels", Json::array(folder.labels()));
+  if (classifies) {
+    json.set("labels", Json::array(folder.labels()));
+  } else {
+    auto modules = tasks::read_sentence_modules(folder.folder());
+    json.set("embedding", Json::object({{"dimensions", folder.architecture().hidden},
+                                        {"pooling", tasks::name(modules.pooling)},
+                                        {"normalized", modules.normalize}}));
+  }
   json.set("max_length", length);
   json.set("vocabulary", folder.architecture().vocab);
   json.set("tokenizer", tokenizer.has_value());

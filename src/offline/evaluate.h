@@ -6,7 +6,7 @@
 
 #include "data/schema.h"
 #include "format/json.h"
-#include "tasks/classifier.h"
+#include "tasks/encoder.h"
 
 namespace textmill::offline {
 
@@ -14,7 +14,7 @@ struct EvaluateOptions {
   base::Path model, data;
   data::Columns columns;                // empty ones are guessed
   std::optional<std::string> positive;  // the label whose F1 is reported; by default id 1 of two
-  tasks::ClassifierOptions classifier;
+  tasks::EncoderOptions encoder;
 };
 
 /// Scores a model on labelled text: tasks::to_json(Scores). Throws invalid naming file and line: what the readers refuse,

@@ -7,30 +7,39 @@
 namespace textmill::offline {
 namespace {
 
-std::string best(const tasks::Classifier& classifier, std::span<const float> logits) {
-  auto scores = tasks::scores(logits, classifier.score_function());
+std::string line_of(const tasks::Encoder& encoder, std::span<const float> outputs) {
+  if (encoder.embeds()) {
+    std::string line;
+    if (encoder.modules().normalize) {
+      tasks::append_vector(line, tasks::normalized(outputs));
+    } else {
+      tasks::append_vector(line, outputs);
+    }
+    return line;
+  }
+  auto scores = tasks::scores(outputs, encoder.folder().score_function());
   auto largest = std::max_element(scores.begin(), scores.end());
-  return format::to_text(
-      format::Json::object({{"label", classifier.labels()[largest - scores.begin()]}, {"score", *largest}}));
+  const std::string& label = encoder.folder().labels()[largest - scores.begin()];
+  return format::to_text(format::Json::object({{"label", label}, {"score", *largest}}));
 }
 
 }  // namespace
 
 void predict(const PredictOptions& options, std::stop_token stop,
              const std::function<void(const std::string&)>& line) {
-  tasks::Classifier classifier(options.model, options.classifier);
-  log_choices(classifier);
+  tasks::Encoder encoder(options.model, options.encoder);
+  log_choices(encoder);
   if (options.data.empty()) {
-    auto item = classifier.encode(options.text, options.pair);
+    auto item = encoder.encode(options.text, options.pair);
     const tasks::PackedItem* items[] = {&item};
-    std::vector<float> logits;
-    classifier.run(items, logits);
-    return line(best(classifier, logits));
+    std::vector<float> outputs;
+    encoder.run(items, outputs);
+    return line(line_of(encoder, outputs));
   }
   data::DatasetReader reader(options.data, options.columns, false);
   answer_rows(
-      classifier, reader, std::move(stop), [](const data::Example&) {},
-      [&](const Answered& row) { line(best(classifier, row.logits)); });
+      encoder, reader, std::move(stop), [](const data::Example&) {},
+      [&](const Answered& row) { line(line_of(encoder, row.outputs)); });
 }
 
 }  // namespace textmill::offline

@@ -6,7 +6,7 @@
 #include <string>
 
 #include "data/schema.h"
-#include "tasks/classifier.h"
+#include "tasks/encoder.h"
 
 namespace textmill::offline {
 
@@ -16,10 +16,11 @@ struct PredictOptions {
   std::string text;                 // one text,
   std::optional<std::string> pair;  // and what it is paired with
   data::Columns columns;            // of the data; empty ones are guessed
-  tasks::ClassifierOptions classifier;
+  tasks::EncoderOptions encoder;
 };
 
-/// The best label of each row, in order: calls line(`{"label": "...", "score": 0.99}`). Throws as evaluate does.
+/// What the model says about each row, in order: calls line(`{"label": "...", "score": 0.99}`) with the best label, or of
+/// a bare encoder line(`[0.1, ...]`) with the embedding. Throws as evaluate does.
 void predict(const PredictOptions& options, std::stop_token stop,
              const std::function<void(const std::string&)>& line);
 

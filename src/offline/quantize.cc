@@ -53,8 +53,8 @@ class Search {
       : options_(options),
         stop_(std::move(stop)),
         folder_(options.model),
-        format_(tasks::choose_format(options.classifier.engine)),
-        pool_(tasks::choose_threads(options.classifier.engine)) {
+        format_(tasks::choose_format(options.encoder.engine)),
+        pool_(tasks::choose_threads(options.encoder.engine)) {
     if (folder_.quantization()) {
       throw Error(Kind::invalid, fmt::format("{}: is quantized already ({})", options.model.string(),
                                              folder_.quantization().scheme));
@@ -104,7 +104,7 @@ tasks::PackedItem pack(const text::Tokenizer& tokenizer, const data::Example& ro
 
 void Search::read_rows() {
   text::Tokenizer tokenizer = folder_.tokenizer();
-  int max_length = folder_.max_length(options_.classifier.max_length, &tokenizer).tokens;
+  int max_length = folder_.max_length(options_.encoder.max_length, &tokenizer).tokens;
   if (options_.positive) positive_ = label_id(folder_.labels(), *options_.positive, "--positive");
   data::DatasetReader reader(options_.data, options_.columns);
   base::log(base::Level::info, "data", {{"schema", reader.schema().describe()}});

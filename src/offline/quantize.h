@@ -6,7 +6,7 @@
 
 #include "data/schema.h"
 #include "format/json.h"
-#include "tasks/classifier.h"
+#include "tasks/encoder.h"
 #include "tasks/paired.h"
 #include "tasks/quantizable.h"
 
@@ -25,7 +25,7 @@ struct QuantizeOptions {
       0.5;  // the share of bootstrap resamples that must keep max_loss; 0.5: the rows as they are
   bool allow_overlap = false;  // calibration rows may be evaluated too
   tasks::QuantizableOptions quantizable;
-  tasks::ClassifierOptions classifier;
+  tasks::EncoderOptions encoder;
 };
 
 /// Looks for the most of a classifier that can be quantized (as tasks::Scheme says) with a metric's loss within max_loss, and

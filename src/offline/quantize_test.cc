@@ -26,7 +26,7 @@ struct QuantizeTest : testing::Test {
     }
     base::write_file_durably(folder.path() / "rows.tsv", rows);
     options = {.model = model.path(), .data = folder.path() / "rows.tsv", .output = folder.path() / "out"};
-    options.classifier.engine.threads = 1;
+    options.encoder.engine.threads = 1;
   }
 
   base::TemporaryFolder model, folder;
@@ -51,8 +51,7 @@ TEST_F(QuantizeTest, a_model_in_8_bits_is_evaluated_as_the_search_said) {
   EXPECT_EQ(weights->body.layers[0].query.weight.dtype(), nn::Dtype::i8);
   EXPECT_EQ(weights->head.dense.weight.dtype(), nn::Dtype::f32);
   // All rows but those of the calibration, in the same precision.
-  auto scores =
-      evaluate({.model = options.output, .data = options.data, .classifier = options.classifier}, {});
+  auto scores = evaluate({.model = options.output, .data = options.data, .encoder = options.encoder}, {});
   EXPECT_NEAR(JsonView(scores, "").at("accuracy").number(), trial.at("value").number(), 0.05);
   EXPECT_EQ(format::read_json(options.output / "pareto.json"), result);
   EXPECT_NE(base::read_file(options.output / "pareto.html").find("all layers in 8 bits"), std::string::npos);

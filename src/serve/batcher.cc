@@ -32,11 +32,11 @@ bool Ticket::done_or(const std::function<void()>& waker) {
   return missing_ == 0;
 }
 
-const std::vector<float>& Ticket::logits() const {
+const std::vector<float>& Ticket::outputs() const {
   std::lock_guard lock(mutex_);
   TEXTMILL_CHECK(missing_ == 0);
   if (error_) std::rethrow_exception(error_);
-  return logits_;
+  return outputs_;
 }
 
 void Ticket::finish(size_t count, const std::exception_ptr& error) {
@@ -45,6 +45,7 @@ void Ticket::finish(size_t count, const std::exception_ptr& error) {
     std::lock_guard lock(mutex_);
     if (error) error_ = error;
     missing_ -= count;
+    finished_ = Clock::now();
     if (missing_ == 0) waker = std::move(waker_);
   }
   if (waker) waker();
@@ -52,9 +53,9 @@ void Ticket::finish(size_t count, const std::exception_ptr& error) {
 
 // ---- the queue and its thread
 
-Batcher::Batcher(Run run, int labels, const BatcherOptions& options)
+Batcher::Batcher(Run run, int width, const BatcherOptions& options)
     : run_(std::move(run)),
-      labels_(labels),
+      width_(width),
       options_(options),
       thread_(base::start_thread("model", [this](std::stop_token) { work(); })) {}
 
@@ -83,7 +84,7 @@ void Batcher::submit(const std::shared_ptr<Ticket>& ticket) {
                       fmt::format("the queue is full: {} of {} sequences wait, {} more do not fit",
                                   queue_.size(), options_.max_queue, count));
   }
-  ticket->logits_.resize(count * labels_);
+  ticket->outputs_.resize(count * width_);
   for (size_t i = 0; i < count; i++) queue_.push_back({ticket, i});
   queue_gauge().set(static_cast<double>(queue_.size()));
   changed_.notify_one();
@@ -109,9 +110,10 @@ bool Batcher::take(std::vector<Entry>& batch) {
 void Batcher::run_batch(const std::vector<Entry>& batch) {
   items_.clear();
   for (const Entry& entry : batch) items_.push_back(&entry.ticket->items[entry.item]);
+  auto started = Ticket::Clock::now();
   std::exception_ptr error;
   try {
-    run_(items_, logits_);
+    run_(items_, outputs_);
   } catch (...) {  // the batch's requests are told; the thread goes on with the next
     error = std::current_exception();
   }
@@ -119,7 +121,8 @@ void Batcher::run_batch(const std::vector<Entry>& batch) {
   for (const auto* item : items_) token_counter().add(static_cast<double>(item->input_ids.size()));
   for (size_t i = 0; i < batch.size(); i++) {
     auto& [ticket, item] = batch[i];
-    if (!error) std::copy_n(logits_.begin() + i * labels_, labels_, ticket->logits_.begin() + item * labels_);
+    if (ticket->started_ == Ticket::Clock::time_point()) ticket->started_ = started;
+    if (!error) std::copy_n(outputs_.begin() + i * width_, width_, ticket->outputs_.begin() + item * width_);
     ticket->finish(1, error);
   }
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
@@ -22,10 +23,15 @@ class Ticket {
   explicit Ticket(std::vector<tasks::PackedItem> items, std::stop_token left = {})
       : items(std::move(items)), left(std::move(left)), missing_(this->items.size()) {}
 
+  using Clock = std::chrono::steady_clock;
+
   /// True when all is done; otherwise `waker` is called once it is.
   bool done_or(const std::function<void()>& waker);
-  /// [items, labels]; rethrows what the model threw. Only when done, and nothing if the client left.
-  const std::vector<float>& logits() const;
+  /// [items, width]; rethrows what the model threw. Only when done, and nothing if the client left.
+  const std::vector<float>& outputs() const;
+  // When the first of its items came to the model, and when the last was done. Only when done.
+  Clock::time_point started() const { return started_; }
+  Clock::time_point finished() const { return finished_; }
 
   const std::vector<tasks::PackedItem> items;
   const std::stop_token left;  // asked when the client is gone: nobody needs the answer
@@ -36,7 +42,9 @@ class Ticket {
 
   mutable std::mutex mutex_;
   size_t missing_;
-  std::vector<float> logits_;  // written by the batcher's thread, read when nothing is missing
+  // Written by the batcher's thread, read when nothing is missing.
+  std::vector<float> outputs_;
+  Clock::time_point started_, finished_;
   std::exception_ptr error_;
   std::function<void()> waker_;
 };
@@ -49,10 +57,10 @@ struct BatcherOptions {
 /// A bounded queue before a model, and the one thread that runs it.
 class Batcher {
  public:
-  /// Fills [items, labels]; runs on the batcher's thread alone.
+  /// Fills [items, width]; runs on the batcher's thread alone.
   using Run = std::function<void(std::span<const tasks::PackedItem* const>, std::vector<float>&)>;
 
-  Batcher(Run run, int labels, const BatcherOptions& options);
+  Batcher(Run run, int width, const BatcherOptions& options);
   /// Finishes what is queued.
   ~Batcher();
 
@@ -73,14 +81,14 @@ class Batcher {
   void work();
 
   const Run run_;
-  const size_t labels_;
+  const size_t width_;
   const BatcherOptions options_;
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<Entry> queue_;
   bool closed_ = false;
   std::vector<const tasks::PackedItem*> items_;  // of the batch that runs
-  std::vector<float> logits_;
+  std::vector<float> outputs_;
   std::jthread thread_;
 };
 

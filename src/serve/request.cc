@@ -16,6 +16,24 @@ namespace {
 
 using format::Json, format::JsonView;
 
+/// How the answer to a request looks.
+struct AnswerForm {
+  enum class Dialect {
+    single,       // {"inputs": "..."}: one list of labels
+    list,         // {"inputs": [...]}: the best label of each, or with top_k a list of each
+    predictions,  // {"instances": [...]}: logits
+  };
+  Dialect dialect = Dialect::single;
+  std::optional<int> top_k;
+  std::optional<tasks::ScoreFunction> scores;  // instead of the model's
+  bool csv = false;                            // lines "label,score", as Accept asks
+};
+
+struct Invocation {
+  std::vector<tasks::PackedItem> items;
+  AnswerForm form;
+};
+
 [[noreturn]] void fail(const std::string& message) { throw base::Error(base::Kind::invalid, message); }
 
 /// The media type without its parameters, in lower case.
@@ -29,18 +47,18 @@ std::string media_type(std::string_view field) {
 
 // ---- {"inputs": ..., "parameters": {...}}
 
-tasks::PackedItem read_text(const JsonView& input, std::optional<int> max_length, const Model& model) {
-  if (input.value().string()) return model.encode(input.string(), {}, max_length);
+tasks::PackedItem read_text(const JsonView& input, const tasks::Truncation& truncation, const Model& model) {
+  if (input.value().string()) return model.encode(input.string(), {}, truncation);
   if (input.value().array()) {
     auto pair = input.strings();
     if (pair.size() != 2) input.fail("a pair of texts");
-    return model.encode(pair[0], pair[1], max_length);
+    return model.encode(pair[0], pair[1], truncation);
   }
   if (!input.value().object()) input.fail("a text, a pair of texts, or {\"text\", \"text_pair\"}");
   input.refuse_unknown({"text", "text_pair"});
   auto pair = input.find("text_pair");
   return model.encode(input.at("text").string(),
-                      pair ? std::optional<std::string_view>(pair->string()) : std::nullopt, max_length);
+                      pair ? std::optional<std::string_view>(pair->string()) : std::nullopt, truncation);
 }
 
 tasks::ScoreFunction read_function(const JsonView& name) {
@@ -69,29 +87,21 @@ std::optional<int> read_parameters(const JsonView& parameters, AnswerForm& form)
   return max_length ? std::optional(static_cast<int>(max_length->integer(1, INT32_MAX))) : std::nullopt;
 }
 
-/// Before any of them is tokenized: what the queue can never hold is refused at once.
-void check_count(size_t inputs, size_t most, int& failing) {
-  if (inputs == 0) fail("body: no input");
-  if (inputs <= most) return;
-  failing = 413;
-  fail(fmt::format("body: {} inputs, at most {} in one request", inputs, most));
-}
-
 void read_inputs(const JsonView& request, const Model& model, size_t most, int& failing,
                  Invocation& invocation) {
   request.refuse_unknown({"inputs", "parameters", "options"});
-  std::optional<int> max_length;
+  tasks::Truncation truncation;
   if (auto parameters = request.find("parameters"))
-    max_length = read_parameters(*parameters, invocation.form);
+    truncation.max_length = read_parameters(*parameters, invocation.form);
   JsonView inputs = request.at("inputs");
   if (!inputs.value().array()) {
-    invocation.items.push_back(read_text(inputs, max_length, model));
+    invocation.items.push_back(read_text(inputs, truncation, model));
     return;
   }
   invocation.form.dialect = AnswerForm::Dialect::list;
   check_count(inputs.value().array()->size(), most, failing);
   for (const JsonView& input : inputs.array())
-    invocation.items.push_back(read_text(input, max_length, model));
+    invocation.items.push_back(read_text(input, truncation, model));
 }
 
 // ---- {"instances": [{"input_ids", "attention_mask", "token_type_ids"}]}
@@ -158,49 +168,23 @@ Json ranked(std::span<const float> scores, const Model& model, size_t count) {
   return list;
 }
 
-}  // namespace
-
-Invocation read_invocation(const InvocationRequest& request, const Model& model, int& failing) {
-  Invocation invocation;
-  failing = 415;
-  std::string type = media_type(request.content_type), accept = media_type(request.accept);
-  invocation.form.csv = accept == "text/csv";
-  bool json = type == "application/json" || type.empty();
-  if (!json && type != "text/csv" && type != "text/plain") {
-    fail(fmt::format("Content-Type {}: expected application/json, text/csv or text/plain",
-                     request.content_type));
-  }
-  failing = 400;
-  if (json) {
-    Json value = format::parse_json(request.body, "body");
-    failing = 422;
-    JsonView view(value, "body");
-    if (!value.object()) view.fail("an object with \"inputs\" or \"instances\"");
-    if (value.find("instances")) {
-      read_instances(view, model, request.max_inputs, failing, invocation);
-    } else {
-      read_inputs(view, model, request.max_inputs, failing, invocation);
-    }
-  } else if (type == "text/csv") {
-    read_csv(request.body, model, request.max_inputs, failing, invocation);
+/// JSON in one of its dialects.
+void read_json(const CallRequest& request, const Model& model, int& failing, Invocation& invocation) {
+  Json value = read_json_body(request, failing);
+  failing = 422;
+  JsonView view(value, "body");
+  if (!value.object()) view.fail("an object with \"inputs\" or \"instances\"");
+  if (value.find("instances")) {
+    read_instances(view, model, request.max_inputs, failing, invocation);
   } else {
-    if (auto bad = base::invalid_utf8(request.body)) fail(fmt::format("body: byte {} is not UTF-8", *bad));
-    failing = 422;
-    invocation.items.push_back(model.encode(request.body, {}, {}));
+    read_inputs(view, model, request.max_inputs, failing, invocation);
   }
-  return invocation;
 }
 
-std::string write_answer(const AnswerForm& form, std::span<const float> logits, const Model& model) {
-  size_t labels = model.labels.size();
+Answer write_answer(const AnswerForm& form, std::span<const float> logits, const Model& model) {
   Json::Array rows;
   std::string lines;
-  for (size_t row = 0; row < logits.size() / labels; row++) {
-    auto here = logits.subspan(row * labels, labels);
-    if (std::any_of(here.begin(), here.end(), [](float x) { return !std::isfinite(x); })) {
-      throw base::Error(base::Kind::internal,
-                        fmt::format("input {}: the model's logits are not finite", row));
-    }
+  for (auto here : rows_of(logits, model.width)) {
     if (form.dialect == AnswerForm::Dialect::predictions) {
       rows.push_back(Json::array(here));
       continue;
@@ -215,14 +199,123 @@ std::string write_answer(const AnswerForm& form, std::span<const float> logits, 
       rows.push_back(labelled(model.labels[top], scores[top]));
     }
   }
-  if (form.dialect == AnswerForm::Dialect::predictions) return to_text(Json::object({{"predictions", rows}}));
-  if (form.csv) return lines;
-  return to_text(form.dialect == AnswerForm::Dialect::single ? rows[0] : Json(rows));
+  if (form.dialect == AnswerForm::Dialect::predictions)
+    return {to_text(Json::object({{"predictions", rows}}))};
+  if (form.csv) return {lines, "text/csv; charset=utf-8"};
+  return {to_text(form.dialect == AnswerForm::Dialect::single ? rows[0] : Json(rows))};
 }
 
-const char* answer_type(const AnswerForm& form) {
-  return form.csv && form.dialect != AnswerForm::Dialect::predictions ? "text/csv; charset=utf-8"
-                                                                      : "application/json";
+/// text-embeddings-inference's word for a text or a pair: "a", ["a"], ["a", "b"].
+void read_sequence(const JsonView& input, const Model& model, const tasks::Truncation& truncation, Call& call) {
+  auto texts = input.value().string() ? std::vector{input.string()} : input.strings();
+  if (texts.empty() || texts.size() > 2) input.fail("a text, or a pair of texts");
+  for (const auto& text : texts) call.characters += count_characters(text);
+  auto pair = texts.size() == 2 ? std::optional<std::string_view>(texts[1]) : std::nullopt;
+  call.items.push_back(model.encode(texts[0], pair, truncation));
+}
+
+}  // namespace
+
+Call read_invocation(const CallRequest& request, const Model& model, int& failing) {
+  if (model.embeds()) return read_embed(request, model, failing);
+  Invocation invocation;
+  failing = 415;
+  std::string type = media_type(request.content_type);
+  invocation.form.csv = media_type(request.accept) == "text/csv";
+  if (type == "text/csv") {
+    failing = 400;
+    read_csv(request.body, model, request.max_inputs, failing, invocation);
+  } else if (type == "text/plain") {
+    failing = 400;
+    if (auto bad = base::invalid_utf8(request.body)) fail(fmt::format("body: byte {} is not UTF-8", *bad));
+    failing = 422;
+    invocation.items.push_back(model.encode(request.body, {}, {}));
+  } else {
+    read_json(request, model, failing, invocation);
+  }
+  return {std::move(invocation.items), [form = invocation.form, &model](std::span<const float> logits) {
+            return write_answer(form, logits, model);
+          }};
+}
+
+Call read_predict(const CallRequest& request, const Model& model, int& failing) {
+  Json value = read_json_body(request, failing);
+  failing = 424;
+  if (model.embeds()) fail("the model is no classifier: it embeds; ask /embed");
+  failing = 422;
+  JsonView view(value, "body");
+  view.refuse_unknown({"inputs", "truncate", "truncation_direction", "raw_scores"});
+  tasks::Truncation truncation = read_truncation(view);
+  bool raw = view.get_boolean("raw_scores", false);
+  JsonView inputs = view.at("inputs");
+  bool batch =
+      inputs.value().array() && !inputs.value().array()->empty() && inputs.value().array()->front().array();
+  Call call;
+  if (batch) {
+    auto sequences = inputs.array();
+    check_count(sequences.size(), request.max_inputs, failing);
+    for (const JsonView& sequence : sequences) read_sequence(sequence, model, truncation, call);
+  } else {
+    read_sequence(inputs, model, truncation, call);
+  }
+  call.answer = [&model, raw, batch](std::span<const float> logits) -> Answer {
+    Json::Array lists;
+    for (auto row : rows_of(logits, model.width)) {
+      lists.push_back(
+          ranked(raw ? std::vector(row.begin(), row.end()) : tasks::scores(row, model.scores), model, row.size()));
+    }
+    return {to_text(batch ? Json(lists) : lists[0])};
+  };
+  return call;
+}
+
+// ---- what dialects share
+
+Json read_json_body(const CallRequest& request, int& failing) {
+  failing = 415;
+  std::string type = media_type(request.content_type);
+  if (!type.empty() && type != "application/json") {
+    fail(fmt::format("Content-Type {}: expected application/json, or at /invocations text/csv or text/plain",
+                     request.content_type));
+  }
+  failing = 400;
+  return format::parse_json(request.body, "body");
+}
+
+void check_count(size_t inputs, size_t most, int& failing) {
+  if (inputs == 0) fail("body: no input");
+  if (inputs <= most) return;
+  failing = 413;
+  fail(fmt::format("body: {} inputs, at most {} in one request", inputs, most));
+}
+
+size_t count_characters(std::string_view text) {
+  return std::ranges::count_if(text, [](char c) { return (c & 0xC0) != 0x80; });
+}
+
+std::vector<std::span<const float>> rows_of(std::span<const float> outputs, int width) {
+  std::vector<std::span<const float>> rows;
+  for (size_t at = 0; at < outputs.size(); at += static_cast<size_t>(width)) {
+    auto row = outputs.subspan(at, static_cast<size_t>(width));
+    if (std::any_of(row.begin(), row.end(), [](float x) { return !std::isfinite(x); })) {
+      throw base::Error(base::Kind::internal,
+                        fmt::format("input {}: the model's outputs are not finite", rows.size()));
+    }
+    rows.push_back(row);
+  }
+  return rows;
+}
+
+tasks::Truncation read_truncation(const JsonView& request) {
+  bool cut = request.get_boolean("truncate", true);
+  std::string direction = request.get_string("truncation_direction", "right");
+  std::transform(direction.begin(), direction.end(), direction.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  if (direction != "right" && direction != "left") {
+    request.at("truncation_direction").fail("\"left\" or \"right\"");
+  }
+  if (!cut) return {.too_long = tasks::TooLong::refuse};
+  return {.too_long = direction == "left" ? tasks::TooLong::cut_begin : tasks::TooLong::cut_end};
 }
 
 }  // namespace textmill::serve

@@ -1,6 +1,8 @@
 // Any body under any type: sequences whose answer can be written, or an error with a status that says whose fault it is.
 
+#include <algorithm>
 #include <cstdlib>
+#include <iterator>
 
 #include "base/error.h"
 #include "serve/request.h"
@@ -22,23 +24,40 @@ const serve::Model kModel{.encode = [](std::string_view text, std::optional<std:
                           .scores = tasks::ScoreFunction::none,
                           .labels = {"no", "ma,ybe", "yes"}};
 
+serve::Model embedding_model() {
+  serve::Model model = kModel;
+  model.labels.clear();
+  model.prompts = {{"query", "query: "}};
+  return model;
+}
+const serve::Model kEmbedding = embedding_model();
+
+void ask(serve::Read* read, const serve::CallRequest& request, const serve::Model& model) {
+  int failing = 0;
+  try {
+    serve::Call call = read(request, model, failing);
+    if (call.items.empty() || call.items.size() > kMaxInputs) std::abort();
+    std::vector<float> outputs(call.items.size() * static_cast<size_t>(model.width), 0.5F);
+    if (call.answer(outputs).body.empty()) std::abort();
+  } catch (const base::Error& error) {
+    if (error.kind() != base::Kind::invalid) std::abort();
+    constexpr int kAllowed[] = {400, 413, 415, 422, 424};
+    if (std::ranges::find(kAllowed, failing) == std::end(kAllowed)) std::abort();
+  }
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   std::string_view body(reinterpret_cast<const char*>(data), size);
-  for (const char* type : {"application/json", "text/csv", "text/plain; charset=utf-8", "image/png"}) {
-    for (const char* accept : {"", "text/csv"}) {
-      int failing = 0;
-      try {
-        serve::Invocation invocation =
-            serve::read_invocation({type, accept, body, kMaxInputs}, kModel, failing);
-        if (invocation.items.empty() || invocation.items.size() > kMaxInputs) std::abort();
-        std::vector<float> logits(invocation.items.size() * kModel.labels.size(), 0.5F);
-        if (serve::write_answer(invocation.form, logits, kModel).empty()) std::abort();
-      } catch (const base::Error& error) {
-        if (error.kind() != base::Kind::invalid) std::abort();
-        if (failing != 400 && failing != 413 && failing != 415 && failing != 422) std::abort();
+  for (const serve::Model* model : {&kModel, &kEmbedding}) {
+    for (const char* type : {"application/json", "text/csv", "text/plain; charset=utf-8", "image/png"}) {
+      for (const char* accept : {"", "text/csv"}) {
+        ask(serve::read_invocation, {type, accept, body, kMaxInputs}, *model);
       }
+    }
+    for (serve::Read* read : {serve::read_predict, serve::read_embed, serve::read_openai_embeddings}) {
+      ask(read, {"application/json", "", body, kMaxInputs}, *model);
     }
   }
   return 0;

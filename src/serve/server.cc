@@ -3,9 +3,10 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/metrics.h"
+#include "base/version.h"
 #include "http/server.h"
 #include "serve/service.h"
-#include "tasks/classifier.h"
+#include "tasks/encoder.h"
 
 namespace textmill::serve {
 namespace {
@@ -31,16 +32,55 @@ void account(const http::Router& router, const http::Finished& done) {
              {"peer", done.request.peer}});
 }
 
-Model model_of(tasks::Classifier& classifier) {
+using format::Json;
+
+/// What /info says, in text-embeddings-inference's members.
+std::string info_of(const tasks::Encoder& encoder, const ServeOptions& options, const std::string& id) {
+  Json type;
+  if (encoder.embeds()) {
+    type.set("embedding", Json::object({{"pooling", tasks::name(encoder.modules().pooling)}}));
+  } else {
+    Json names = Json::object({}), ids = Json::object({});
+    const auto& labels = encoder.folder().labels();
+    for (size_t label = 0; label < labels.size(); label++) {
+      names.set(std::to_string(label), labels[label]);
+      ids.set(labels[label], label);
+    }
+    type.set("classifier", Json::object({{"id2label", names}, {"label2id", ids}}));
+  }
+  return to_text(Json::object({{"model_id", id},
+                               {"model_sha", nullptr},
+                               {"model_dtype", tasks::name(encoder.format())},
+                               {"model_type", type},
+                               {"max_concurrent_requests", options.max_queue},
+                               {"max_input_length", encoder.max_length().tokens},
+                               {"max_batch_tokens", options.max_batch_tokens},
+                               {"max_batch_requests", nullptr},
+                               {"max_client_batch_size", options.max_queue},
+                               {"auto_truncate", true},
+                               {"tokenization_workers", encoder.threads()},
+                               {"version", base::version()},
+                               {"sha", nullptr},
+                               {"docker_label", nullptr}}));
+}
+
+Model model_of(tasks::Encoder& encoder, const ServeOptions& options) {
+  std::string id = options.model.filename().empty() ? options.model.parent_path().filename().string()
+                                                    : options.model.filename().string();
   return {
       .encode = [&](std::string_view text, std::optional<std::string_view> pair,
-                    std::optional<int> max_length) { return classifier.encode(text, pair, max_length); },
+                    const tasks::Truncation& truncation) { return encoder.encode(text, pair, truncation); },
       .unpad =
           [&](std::span<const int64_t> ids, std::span<const int64_t> mask, std::span<const int64_t> types) {
-            return classifier.unpad({ids, mask, types});
+            return encoder.unpad({ids, mask, types});
           },
-      .scores = classifier.score_function(),
-      .labels = classifier.labels()};
+      .scores = encoder.folder().score_function(),
+      .labels = encoder.embeds() ? std::vector<std::string>() : encoder.folder().labels(),
+      .width = encoder.width(),
+      .prompts = encoder.modules().prompts,
+      .default_prompt = encoder.modules().default_prompt,
+      .id = id,
+      .info = info_of(encoder, options, id)};
 }
 
 }  // namespace
@@ -53,21 +93,22 @@ int serve(const ServeOptions& options, const base::StopSignals& signals) {
                        .max_body = options.max_body,
                        .finished = [&](const http::Finished& done) { account(router, done); }},
                       router.dispatch());
-  tasks::Classifier classifier(options.model, {options.engine, options.max_length});
-  Model model = model_of(classifier);
+  tasks::Encoder encoder(options.model, {options.engine, options.max_length});
+  Model model = model_of(encoder, options);
   Batcher batcher([&](std::span<const tasks::PackedItem* const> items,
-                      std::vector<float>& logits) { classifier.run(items, logits); },
-                  static_cast<int>(model.labels.size()), {options.max_batch_tokens, options.max_queue});
+                      std::vector<float>& outputs) { encoder.run(items, outputs); },
+                  model.width, {options.max_batch_tokens, options.max_queue});
   service.open(model, batcher);
   base::log(base::Level::info, "serving",
             {{"model", options.model.string()},
              {"host", options.host},
              {"port", server.port()},
+             {"task", encoder.embeds() ? "embedding" : "text-classification"},
              {"labels", model.labels.size()},
-             {"precision", tasks::name(classifier.format())},
-             {"threads", classifier.threads()},
-             {"max_length", classifier.max_length().tokens},
-             {"max_length_from", classifier.max_length().source}});
+             {"precision", tasks::name(encoder.format())},
+             {"threads", encoder.threads()},
+             {"max_length", encoder.max_length().tokens},
+             {"max_length_from", encoder.max_length().source}});
   signals.wait();
   service.drain();
   base::log(base::Level::info, "draining",

@@ -9,8 +9,9 @@
 
 namespace textmill::serve {
 
-/// The routes of a model server: GET /ping, POST /invocations, GET /metrics. It answers from the start, with 503 until a
-/// model is there and again once it drains.
+/// The routes of a model server: SageMaker's GET /ping and POST /invocations; text-embeddings-inference's POST /predict,
+/// /embed, /v1/embeddings and GET /info, /health; GET /metrics. It answers from the start, with 503 until a model is there
+/// and again once it drains. Answers of a model say what it cost (x-compute-tokens, x-inference-time in ms, and their like).
 class Service {
  public:
   explicit Service(uint64_t max_body);
@@ -23,8 +24,10 @@ class Service {
   const http::Router& router() const { return router_; }
 
  private:
-  http::Response ping(http::Request& request) const;
-  http::Response invoke(http::Request& request) const;
+  /// Throws unavailable while no model is there.
+  const Model& require_model() const;
+  http::Response get(http::Request& request, const std::function<std::string(const Model&)>& answer) const;
+  http::Response call(http::Request& request, Read* read) const;
 
   std::atomic<bool> open_ = false;
   const Model* model_ = nullptr;

@@ -5,7 +5,7 @@ namespace textmill::tasks {
 Inference::Inference(models::TextClassifier& model, nn::Format format, nn::kernel::Pool& pool)
     : Inference(models::record_classifier(model, {}), format, pool) {}
 
-Inference::Inference(models::ClassifierRecording recording, nn::Format format, nn::kernel::Pool& pool)
+Inference::Inference(models::EncoderRecording recording, nn::Format format, nn::kernel::Pool& pool)
     : inputs_(recording.inputs),
       plan_(nn::make_plan(std::move(recording.recording), plan_options(format))),
       engine_(plan_, pool) {}

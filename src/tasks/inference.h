@@ -10,24 +10,23 @@
 
 namespace textmill::tasks {
 
-/// A classifier's forward pass, planned once. One thread at a time.
+/// An encoder's forward pass, planned once. One thread at a time.
 class Inference {
  public:
-  /// `model` and `pool` must outlive it.
+  /// The recorded model and `pool` must outlive it.
   Inference(models::TextClassifier& model, nn::Format format, nn::kernel::Pool& pool);
+  Inference(models::EncoderRecording recording, nn::Format format, nn::kernel::Pool& pool);
   Inference(const Inference&) = delete;
 
   /// After the weights changed.
   void refresh() { engine_.refresh(); }
-  /// [sequences, labels], valid until the next run.
+  /// Output 0 of the recording, [sequences, labels or hidden], valid until the next run.
   std::span<const float> run(PackedBatch& batch);
 
   const nn::Plan& plan() const { return plan_; }
   const models::EncoderInputs& inputs() const { return inputs_; }
 
  private:
-  Inference(models::ClassifierRecording recording, nn::Format format, nn::kernel::Pool& pool);
-
   models::EncoderInputs inputs_;
   nn::Plan plan_;
   Engine engine_;

@@ -148,12 +148,22 @@ std::string ModelFolder::checksum() const {
   return sum.hex_digest();
 }
 
+void ModelFolder::require_head() const {
+  if (has_head()) return;
+  throw Error(Kind::invalid,
+              path_.string() + ": a bare encoder, without a classification head; train it first");
+}
+
 std::unique_ptr<models::TextClassifier> ModelFolder::load() const {
-  if (!has_head()) {
-    throw Error(Kind::invalid,
-                path_.string() + ": a bare encoder, without a classification head; train it first");
-  }
+  require_head();
   return load_all(architecture_);
+}
+
+std::unique_ptr<models::TextClassifier> ModelFolder::load_body() const {
+  auto model = std::make_unique<models::TextClassifier>(architecture_);
+  auto body = body_fields(*model);
+  nn::require_weights(nn::load_weights(body, *stored_, body_name(body), quantization_.packing), *stored_);
+  return model;
 }
 
 void ModelFolder::require_trainable() const {
@@ -173,13 +183,6 @@ std::unique_ptr<models::TextClassifier> ModelFolder::load_all(const models::Bert
   nn::require_weights(nn::load_weights(weights, *stored_, body_name(weights), quantization_.packing),
                       *stored_);
   return model;
-}
-
-void ModelFolder::check_weights() const {
-  models::TextClassifier model(architecture_);
-  auto weights = has_head() ? nn::fields(model) : body_fields(model);
-  nn::require_weights(nn::load_weights(weights, *stored_, body_name(weights), quantization_.packing),
-                      *stored_);
 }
 
 std::unique_ptr<models::TextClassifier> ModelFolder::load_with_fresh_head(

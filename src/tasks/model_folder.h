@@ -45,8 +45,8 @@ class ModelFolder {
   /// Lets go of the weights' pages that were read; they come back from the file.
   void release_pages() const { stored_->release_pages(); }
 
-  /// All tensors are there in the right shapes, those of a head only if there is one. Throws as load() does.
-  void check_weights() const;
+  /// Throws invalid if it is a bare encoder.
+  void require_head() const;
 
   /// SHA-256 of config.json and the weights' files.
   std::string checksum() const;
@@ -54,6 +54,8 @@ class ModelFolder {
   /// The weights as they are stored, borrowed: this object must outlive them. Throws invalid naming the file and the
   /// tensor that is missing, or has another shape than config.json asks for.
   std::unique_ptr<models::TextClassifier> load() const;
+  /// The same without the head, which stays empty.
+  std::unique_ptr<models::TextClassifier> load_body() const;
   /// To train on other labels, or a bare encoder: the head's last layer is drawn from the seed (normal with
   /// initializer_range, biases 0), and what else of the head the checkpoint lacks; the log says what. `architecture` may
   /// differ from architecture() in labels and dropout. Throws invalid if the model is quantized, as does the other way to

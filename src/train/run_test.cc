@@ -8,7 +8,7 @@
 
 #include "base/error.h"
 #include "format/json.h"
-#include "tasks/classifier.h"
+#include "tasks/encoder.h"
 #include "tasks/testing.h"
 #include "train/checkpoint.h"
 #include "train/order.h"
@@ -62,12 +62,12 @@ struct RunTest : testing::Test {
 
 TEST_F(RunTest, leaves_a_model_that_answers_and_a_record_of_the_run) {
   EXPECT_EQ(train(paths, options, {}), Outcome::finished);
-  tasks::Classifier classifier(paths.output, {});
-  EXPECT_EQ(classifier.labels(), (std::vector<std::string>{"good", "poor"}));
-  auto item = classifier.encode("the film was very bad");
+  tasks::Encoder encoder(paths.output, {});
+  EXPECT_EQ(encoder.folder().labels(), (std::vector<std::string>{"good", "poor"}));
+  auto item = encoder.encode("the film was very bad");
   const tasks::PackedItem* items[] = {&item};
   std::vector<float> logits;
-  classifier.run(items, logits);
+  encoder.run(items, logits);
   EXPECT_GT(logits[1], logits[0]);
 
   auto run = record();

@@ -7,23 +7,23 @@
 
 #include "base/error.h"
 #include "format/json.h"
-#include "tasks/classifier.h"
+#include "tasks/encoder.h"
 
 namespace textmill {
 namespace {
 
-tasks::PackedItem item(const tasks::Classifier& classifier, const format::JsonView& line) {
+tasks::PackedItem item(const tasks::Encoder& encoder, const format::JsonView& line) {
   auto numbers = [&](const char* name) {
     auto list = line.find(name);
     return list ? list->integers(INT64_MIN, INT64_MAX) : std::vector<int64_t>{};
   };
   if (auto text = line.find("text")) {
     auto pair = line.find("text_pair");
-    return classifier.encode(text->string(),
-                             pair ? std::optional<std::string_view>(pair->string()) : std::nullopt);
+    return encoder.encode(text->string(),
+                          pair ? std::optional<std::string_view>(pair->string()) : std::nullopt);
   }
   auto ids = numbers("input_ids"), mask = numbers("attention_mask"), types = numbers("token_type_ids");
-  return classifier.unpad({ids, mask, types});
+  return encoder.unpad({ids, mask, types});
 }
 
 int write(const base::Path& from, const base::Path& to) {
@@ -36,18 +36,17 @@ int write(const base::Path& from, const base::Path& to) {
 int run(int argc, char** argv) {
   if (argc > 3) return write(argv[1], argv[3]);
   bool bf16 = argc > 2 && std::string(argv[2]) == "bf16";
-  tasks::Classifier classifier(argv[1],
-                               {{.format = bf16 ? nn::Format::bf16 : nn::Format::f32, .threads = 2}});
+  tasks::Encoder encoder(argv[1], {{.format = bf16 ? nn::Format::bf16 : nn::Format::f32, .threads = 2}});
   std::vector<tasks::PackedItem> items;
   for (std::string line; std::getline(std::cin, line);) {
     format::Json json = format::parse_json(line, "stdin");
-    items.push_back(item(classifier, format::JsonView(json, "stdin")));
+    items.push_back(item(encoder, format::JsonView(json, "stdin")));
   }
   std::vector<const tasks::PackedItem*> pointers;
   for (const auto& item : items) pointers.push_back(&item);
   std::vector<float> logits;
-  classifier.run(pointers, logits);
-  size_t labels = classifier.labels().size();
+  encoder.run(pointers, logits);
+  auto labels = static_cast<size_t>(encoder.width());
   for (size_t i = 0; i < items.size(); i++) {
     std::printf("[");
     for (size_t j = 0; j < labels; j++) std::printf("%s%.9g", j ? ", " : "", logits[i * labels + j]);

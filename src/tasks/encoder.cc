@@ -1,4 +1,4 @@
-#include "tasks/classifier.h"
+#include "tasks/encoder.h"
 
 #include <fmt/format.h>
 
@@ -45,15 +45,18 @@ void check_length(const char* field, size_t length, size_t expected) {
 
 }  // namespace
 
-struct Classifier::State {
-  State(const base::Path& path, const ClassifierOptions& options)
+struct Encoder::State {
+  State(const base::Path& path, const EncoderOptions& options)
       : folder(path),
         tokenizer(folder.find_tokenizer()),
         max_length(folder.max_length(options.max_length, tokenizer ? &*tokenizer : nullptr)),
         format(choose_format(options.engine)),
         pool(choose_threads(options.engine)),
-        model(folder.load()),
-        inference(*model, format, pool) {
+        model(folder.has_head() ? folder.load() : folder.load_body()),
+        modules(folder.has_head() ? SentenceModules{} : read_sentence_modules(folder.folder())),
+        inference(folder.has_head() ? models::record_classifier(*model, {})
+                                    : models::record_embedder(model->body, modules.pooling, {}),
+                  format, pool) {
     folder.release_pages();  // packed by now; the rows of tables that are used come back
   }
 
@@ -62,25 +65,42 @@ struct Classifier::State {
   MaxLength max_length;
   nn::Format format;
   nn::kernel::Pool pool;
-  std::unique_ptr<models::TextClassifier> model;
+  std::unique_ptr<models::TextClassifier> model;  // its head empty if it embeds
+  SentenceModules modules;
   Inference inference;
   PackedBatch batch;
 };
 
-Classifier::Classifier(const base::Path& model, const ClassifierOptions& options)
+Encoder::Encoder(const base::Path& model, const EncoderOptions& options)
     : state_(std::make_unique<State>(model, options)) {}
 
-Classifier::~Classifier() = default;
+Encoder::~Encoder() = default;
 
-PackedItem Classifier::encode(std::string_view text, std::optional<std::string_view> pair,
-                              std::optional<int> max_length) const {
+PackedItem Encoder::encode(std::string_view text, std::optional<std::string_view> pair,
+                           const Truncation& truncation) const {
   if (!state_->tokenizer) state_->folder.tokenizer();  // throws what is missing
-  int most = max_length ? state_->folder.max_length(max_length, {}).tokens : state_->max_length.tokens;
-  auto encoding = state_->tokenizer->encode(text, pair, {.max_length = static_cast<size_t>(most)});
+  auto most = static_cast<size_t>(truncation.max_length
+                                      ? state_->folder.max_length(truncation.max_length, {}).tokens
+                                      : state_->max_length.tokens);
+  text::EncodeOptions options;
+  if (truncation.too_long == TooLong::cut_end) options.max_length = most;
+  auto encoding = state_->tokenizer->encode(text, pair, options);
+  if (size_t tokens = encoding.size(); tokens > most) {
+    if (truncation.too_long == TooLong::refuse || pair) {
+      throw Error(Kind::invalid, fmt::format("{} tokens, at most {}{}", tokens, most,
+                                             pair ? " (the beginning of a pair is not cut)" : ""));
+    }
+    auto cut = [&](std::vector<int32_t>& column) {  // what is before the text stays
+      auto begin = column.begin() + (state_->tokenizer->encode("").size() > 1);
+      column.erase(begin, begin + static_cast<ptrdiff_t>(tokens - most));
+    };
+    cut(encoding.ids);
+    cut(encoding.type_ids);
+  }
   return {std::move(encoding.ids), std::move(encoding.type_ids)};
 }
 
-PackedItem Classifier::unpad(const RawItem& item) const {
+PackedItem Encoder::unpad(const RawItem& item) const {
   const models::BertConfig& architecture = state_->folder.architecture();
   size_t padded = item.input_ids.size();
   check_length("attention_mask", item.attention_mask.size(), padded);
@@ -98,17 +118,20 @@ PackedItem Classifier::unpad(const RawItem& item) const {
   return packed;
 }
 
-void Classifier::run(std::span<const PackedItem* const> items, std::vector<float>& logits) {
+void Encoder::run(std::span<const PackedItem* const> items, std::vector<float>& outputs) {
   state_->batch.clear();
   for (const PackedItem* item : items) state_->batch.add(item->input_ids, item->type_ids);
   auto output = state_->inference.run(state_->batch);
-  logits.assign(output.begin(), output.end());
+  outputs.assign(output.begin(), output.end());
 }
 
-const std::vector<std::string>& Classifier::labels() const { return state_->folder.labels(); }
-ScoreFunction Classifier::score_function() const { return state_->folder.score_function(); }
-const MaxLength& Classifier::max_length() const { return state_->max_length; }
-nn::Format Classifier::format() const { return state_->format; }
-int Classifier::threads() const { return state_->pool.threads(); }
+int Encoder::width() const {
+  return embeds() ? folder().architecture().hidden : static_cast<int>(folder().labels().size());
+}
+const SentenceModules& Encoder::modules() const { return state_->modules; }
+const ModelFolder& Encoder::folder() const { return state_->folder; }
+const MaxLength& Encoder::max_length() const { return state_->max_length; }
+nn::Format Encoder::format() const { return state_->format; }
+int Encoder::threads() const { return state_->pool.threads(); }
 
 }  // namespace textmill::tasks

@@ -1,8 +1,9 @@
-#include "tasks/classifier.h"
+#include "tasks/encoder.h"
 
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <numeric>
 
 #include "base/error.h"
 #include "tasks/testing.h"
@@ -10,8 +11,8 @@
 namespace textmill::tasks {
 namespace {
 
-struct ClassifierTest : ::testing::Test {
-  ClassifierTest() { testing::write_tiny_model(folder.path(), {.labels = {"a", "b", "c"}}); }
+struct EncoderTest : ::testing::Test {
+  EncoderTest() { testing::write_tiny_model(folder.path(), {.labels = {"a", "b", "c"}}); }
 
   static std::string refusal(auto&& action) {
     try {
@@ -23,11 +24,11 @@ struct ClassifierTest : ::testing::Test {
     return "";
   }
 
-  static std::vector<float> run(Classifier& classifier, const std::vector<PackedItem>& items) {
+  static std::vector<float> run(Encoder& encoder, const std::vector<PackedItem>& items) {
     std::vector<const PackedItem*> pointers;
     for (const PackedItem& item : items) pointers.push_back(&item);
     std::vector<float> logits;
-    classifier.run(pointers, logits);
+    encoder.run(pointers, logits);
     return logits;
   }
 
@@ -36,20 +37,43 @@ struct ClassifierTest : ::testing::Test {
 
 using Ids = std::vector<int64_t>;
 
-TEST_F(ClassifierTest, text_becomes_ids_with_the_special_tokens) {
-  Classifier classifier(folder.path(), {.max_length = 6});
-  PackedItem one = classifier.encode("The FILM was good");
+TEST_F(EncoderTest, text_becomes_ids_with_the_special_tokens) {
+  Encoder encoder(folder.path(), {.max_length = 6});
+  PackedItem one = encoder.encode("The FILM was good");
   EXPECT_EQ(one.input_ids, (std::vector<int32_t>{2, 5, 7, 8, 9, 3}));
   EXPECT_EQ(one.type_ids, std::vector<int32_t>(6));
-  PackedItem pair = classifier.encode("good", "bad");
+  PackedItem pair = encoder.encode("good", "bad");
   EXPECT_EQ(pair.input_ids, (std::vector<int32_t>{2, 9, 3, 10, 3}));
   EXPECT_EQ(pair.type_ids, (std::vector<int32_t>{0, 0, 0, 1, 1}));
-  EXPECT_EQ(classifier.encode("a a a a a a a a a").input_ids.size(), 6u) << "truncated";
+  EXPECT_EQ(encoder.encode("a a a a a a a a a").input_ids.size(), 6u) << "truncated";
 }
 
-TEST_F(ClassifierTest, a_batch_gives_what_each_gives_alone) {
+TEST_F(EncoderTest, what_is_too_long_is_cut_or_refused) {
+  Encoder encoder(folder.path(), {.max_length = 4});
+  EXPECT_EQ(encoder.encode("the film was good", {}, {.too_long = TooLong::cut_begin}).input_ids,
+            (std::vector<int32_t>{2, 8, 9, 3}));
+  EXPECT_EQ(encoder.encode("was good", {}, {.too_long = TooLong::refuse}).input_ids.size(), 4u);
+  EXPECT_EQ(refusal([&] { encoder.encode("the film was good", {}, {.too_long = TooLong::refuse}); }),
+            "6 tokens, at most 4");
+  EXPECT_NE(refusal([&] { encoder.encode("the film", "was good", {.too_long = TooLong::cut_begin}); }).find("pair"),
+            std::string::npos);
+}
+
+TEST_F(EncoderTest, a_bare_encoder_embeds) {
+  testing::write_tiny_model(folder.path(), {.head = false});
+  Encoder encoder(folder.path(), {{.format = nn::Format::f32}});
+  EXPECT_TRUE(encoder.embeds());
+  EXPECT_EQ(encoder.width(), 32);
+  auto rows = run(encoder, {encoder.encode("good"), encoder.encode("the film")});
+  ASSERT_EQ(rows.size(), 64u);
+  auto unit = normalized(std::span(rows).first(32));
+  EXPECT_NEAR(std::inner_product(unit.begin(), unit.end(), unit.begin(), 0.0), 1, 1e-6);
+  EXPECT_EQ(normalized(std::vector<float>{0, 0}), (std::vector<float>{0, 0})) << "nothing has no direction";
+}
+
+TEST_F(EncoderTest, a_batch_gives_what_each_gives_alone) {
   for (nn::Format format : {nn::Format::f32, nn::Format::bf16}) {
-    Classifier one(folder.path(), {{.format = format, .threads = 1}}),
+    Encoder one(folder.path(), {{.format = format, .threads = 1}}),
         other(folder.path(), {{.format = format, .threads = 3}});
     std::vector<PackedItem> items;
     for (const char* text :
@@ -66,20 +90,20 @@ TEST_F(ClassifierTest, a_batch_gives_what_each_gives_alone) {
   }
 }
 
-TEST_F(ClassifierTest, padding_is_taken_off_at_the_door) {
-  Classifier classifier(folder.path(), {});
+TEST_F(EncoderTest, padding_is_taken_off_at_the_door) {
+  Encoder encoder(folder.path(), {});
   Ids ids{2, 9, 3, 10, 3, 0, 0}, mask{1, 1, 1, 1, 1, 0, 0}, types{0, 0, 0, 1, 1, 0, 0};
-  PackedItem item = classifier.unpad({ids, mask, types});
+  PackedItem item = encoder.unpad({ids, mask, types});
   EXPECT_EQ(item.input_ids, (std::vector<int32_t>{2, 9, 3, 10, 3}));
   EXPECT_EQ(item.type_ids, (std::vector<int32_t>{0, 0, 0, 1, 1}));
-  EXPECT_EQ(classifier.unpad({ids, {}, {}}).input_ids.size(), 7u);
-  EXPECT_EQ(run(classifier, {item}), run(classifier, {classifier.encode("good", "bad")}));
+  EXPECT_EQ(encoder.unpad({ids, {}, {}}).input_ids.size(), 7u);
+  EXPECT_EQ(run(encoder, {item}), run(encoder, {encoder.encode("good", "bad")}));
 }
 
-TEST_F(ClassifierTest, refuses_numbers_that_are_no_sequence) {
-  Classifier classifier(folder.path(), {});
+TEST_F(EncoderTest, refuses_numbers_that_are_no_sequence) {
+  Encoder encoder(folder.path(), {});
   auto said = [&](const Ids& ids, const Ids& mask = {}, const Ids& types = {}) {
-    return refusal([&] { classifier.unpad({ids, mask, types}); });
+    return refusal([&] { encoder.unpad({ids, mask, types}); });
   };
   EXPECT_EQ(said({2, 16}), "input_ids[1] is 16, expected 0 to 15");
   EXPECT_EQ(said({2, -1}), "input_ids[1] is -1, expected 0 to 15");
@@ -95,8 +119,8 @@ TEST_F(ClassifierTest, refuses_numbers_that_are_no_sequence) {
   EXPECT_EQ(said({2, 99}, {1, 0}), "") << "padding may be anything";
 }
 
-TEST_F(ClassifierTest, the_configuration_says_what_makes_scores) {
-  auto function = [&] { return Classifier(folder.path(), {}).score_function(); };
+TEST_F(EncoderTest, the_configuration_says_what_makes_scores) {
+  auto function = [&] { return Encoder(folder.path(), {}).folder().score_function(); };
   EXPECT_EQ(function(), ScoreFunction::softmax);
   testing::write_tiny_model(
       folder.path(), {.labels = {"a", "b"}, .extra = R"("problem_type": "multi_label_classification", )"});
@@ -107,12 +131,12 @@ TEST_F(ClassifierTest, the_configuration_says_what_makes_scores) {
   EXPECT_EQ(function(), ScoreFunction::none);
 }
 
-TEST_F(ClassifierTest, families_without_a_tokenizer_take_ids_only) {
+TEST_F(EncoderTest, families_without_a_tokenizer_take_ids_only) {
   testing::write_tiny_model(folder.path(), {.model_type = "roberta"});
-  Classifier classifier(folder.path(), {});
-  EXPECT_NE(refusal([&] { classifier.encode("a"); }).find("give input_ids"), std::string::npos);
+  Encoder encoder(folder.path(), {});
+  EXPECT_NE(refusal([&] { encoder.encode("a"); }).find("give input_ids"), std::string::npos);
   Ids ids{2, 5, 3};
-  EXPECT_EQ(run(classifier, {classifier.unpad({ids, {}, {}})}).size(), 2u);
+  EXPECT_EQ(run(encoder, {encoder.unpad({ids, {}, {}})}).size(), 2u);
 }
 
 }  // namespace

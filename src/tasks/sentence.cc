@@ -1,0 +1,116 @@
+#include "tasks/sentence.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <iterator>
+
+#include "base/error.h"
+#include "format/json.h"
+
+namespace textmill::tasks {
+namespace {
+
+using format::Json, format::JsonView;
+using models::Pooling;
+
+struct Mode {
+  const char *file, *name;
+  Pooling pooling;
+};
+constexpr Mode kModes[] = {{"pooling_mode_mean_tokens", "mean", Pooling::mean},
+                           {"pooling_mode_cls_token", "cls", Pooling::first},
+                           {"pooling_mode_lasttoken", "last-token", Pooling::last}};
+
+Pooling read_pooling(const base::Path& file) {
+  Json json = format::read_json(file);
+  JsonView config(json, file.string());
+  const Mode* found = nullptr;
+  int asked = 0;
+  for (const auto& [name, value] : config.object()) {
+    if (!name.starts_with("pooling_mode_") || !value.value().boolean() || !value.boolean()) continue;
+    asked++;
+    for (const Mode& mode : kModes) {
+      if (name == mode.file) found = &mode;
+    }
+  }
+  if (asked != 1 || !found) {
+    config.fail("one of pooling_mode_mean_tokens, _cls_token and _lasttoken to be true, and no other mode");
+  }
+  return found->pooling;
+}
+
+/// "sentence_transformers.models.Pooling": what comes after the last dot.
+std::string_view class_of(std::string_view type) { return type.substr(type.rfind('.') + 1); }
+
+void read_modules(const base::Path& folder, const base::Path& file, SentenceModules& modules) {
+  Json json = format::read_json(file);
+  bool pooled = false;
+  for (const JsonView& module : JsonView(json, file.string()).array()) {
+    std::string type = module.at("type").string();
+    std::string_view name = class_of(type);
+    if (name == "Pooling" && !pooled) {
+      pooled = true;
+      modules.pooling = read_pooling(folder / module.at("path").string() / "config.json");
+    } else if (name == "Normalize" && pooled) {
+      modules.normalize = true;
+    } else if (name != "Transformer" || pooled) {
+      module.at("type").fail(
+          "Transformer, Pooling and perhaps Normalize, in this order: no other module is built");
+    }
+  }
+  if (!pooled) JsonView(json, file.string()).fail("a Pooling module");
+}
+
+void read_prompts(const base::Path& file, SentenceModules& modules) {
+  Json json = format::read_json(file);
+  JsonView config(json, file.string());
+  if (auto prompts = config.find("prompts")) {
+    for (const auto& [name, prompt] : prompts->object()) modules.prompts[name] = prompt.string();
+  }
+  modules.default_prompt = config.get_string("default_prompt_name", "");
+  if (!modules.default_prompt.empty() && !modules.prompts.contains(modules.default_prompt)) {
+    config.at("default_prompt_name").fail("the name of one of \"prompts\"");
+  }
+}
+
+}  // namespace
+
+SentenceModules read_sentence_modules(const base::Path& folder) {
+  SentenceModules modules{.source = "no modules.json: the mean"};
+  if (base::Path file = folder / "modules.json"; std::filesystem::exists(file)) {
+    modules.source = "modules.json";
+    read_modules(folder, file, modules);
+  }
+  if (base::Path file = folder / "config_sentence_transformers.json"; std::filesystem::exists(file)) {
+    read_prompts(file, modules);
+  }
+  return modules;
+}
+
+std::vector<float> normalized(std::span<const float> row) {
+  double length = 0;
+  for (float x : row) length += double{x} * x;
+  double inverse = 1 / std::max(std::sqrt(length), 1e-12);  // torch.nn.functional.normalize's least length
+  std::vector<float> unit(row.size());
+  for (size_t i = 0; i < row.size(); i++) unit[i] = static_cast<float>(row[i] * inverse);
+  return unit;
+}
+
+void append_vector(std::string& out, std::span<const float> row) {
+  out += '[';
+  for (size_t i = 0; i < row.size(); i++)
+    fmt::format_to(std::back_inserter(out), "{}{}", i ? ", " : "", row[i]);
+  out += ']';
+}
+
+const char* name(Pooling pooling) {
+  for (const Mode& mode : kModes) {
+    if (mode.pooling == pooling) return mode.name;
+  }
+  return "?";
+}
+
+}  // namespace textmill::tasks
