@@ -31,11 +31,12 @@ TEST(Describe, counts_what_a_model_holds_and_takes) {
   EXPECT_EQ(format::to_text(*json.find("labels")), R"(["a","b","c"])");
 }
 
-TEST(Describe, a_bare_encoder_has_no_task) {
+TEST(Describe, a_bare_encoder_embeds) {
   base::TemporaryFolder folder;
   tasks::testing::write_tiny_model(folder.path(), {.head = false});
   auto json = describe(folder.path());
-  EXPECT_TRUE(json.find("task")->is_null());
+  EXPECT_EQ(*json.find("task")->string(), "embedding");
+  EXPECT_EQ(number(json, "embedding.dimensions"), 32);
   EXPECT_EQ(json.find("labels"), nullptr);
 }
 
