@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <cstdio>
 #include <utility>
 
 #include "base/error.h"
@@ -159,6 +160,15 @@ ProcessOutput run_process(ProcessSpec spec, std::string_view input, size_t limit
   }
   result.status = process.wait();
   return result;
+}
+
+int64_t resident_memory() {
+  long pages = 0;
+  std::FILE* file = std::fopen("/proc/self/statm", "r");
+  if (!file || std::fscanf(file, "%*d %ld", &pages) != 1)
+    throw Error(Kind::internal, "/proc/self/statm cannot be read");
+  std::fclose(file);
+  return pages * ::sysconf(_SC_PAGESIZE);
 }
 
 }  // namespace textmill::base

@@ -3,6 +3,7 @@
 #include <sys/types.h>
 
 #include <chrono>
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
@@ -53,6 +54,9 @@ class Process {
   Descriptor pipes_[3];
   std::optional<int> status_;
 };
+
+/// Bytes of this process that are in memory now.
+int64_t resident_memory();
 
 struct ProcessOutput {
   int status;

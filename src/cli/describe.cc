@@ -8,7 +8,9 @@ namespace {
 
 int describe(const Values& values) {
   Output out;
-  out.line() += format::to_pretty_text(offline::describe(values.text("MODEL")));
+  out.line() +=
+      format::to_pretty_text(offline::describe(values.text("MODEL"), values.on("calibrate"),
+                                               static_cast<int>(values.integer("threads", 1).value_or(0))));
   out.finish();
   return 0;
 }
@@ -19,7 +21,9 @@ Command describe_command() {
   return {"describe",
           "parameters, bytes, FLOPs and memory of a model, as JSON (exit 2: not one of ours)",
           {{"MODEL", "a Hugging Face folder, or a model.tar.gz of one"}},
-          {},
+          {{"calibrate", "",
+            "also predict the milliseconds of passes, after measuring this machine for a second or two"},
+           {"threads", "N", "that the predicted passes run on (all that this process may use)"}},
           describe};
 }
 

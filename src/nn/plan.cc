@@ -119,24 +119,25 @@ Plan make_plan(Recording recording, PlanOptions options) {
   return plan;
 }
 
+int64_t Plan::flops(const Step& step, const Batch& batch) const {
+  const Op& op = step.op;
+  if (op.kind == Kind::attend) {
+    const AttendSpec& spec = op.as<AttendSpec>();
+    int64_t product = 2ll * spec.heads * spec.head_dim * visible_pairs(recording, op, batch);
+    return product * (step.phase == Phase::forward ? 2 : 5);
+  }
+  if (op.kind != Kind::linear) return 0;
+  int64_t rows = batch.rows(recording.tensors[op.inputs[0]].space).count;
+  int64_t product = 2 * rows * products(recording, op);
+  int times = step.phase != Phase::backward ? 1 : 0;
+  if (step.phase != Phase::forward)
+    times += (step.d_inputs[0] >= 0) + (step.trains(0) || op.weights.size() > 2);
+  return times * product;
+}
+
 int64_t Plan::flops(const Batch& batch) const {
   int64_t sum = 0;
-  for (const Step& step : steps) {
-    const Op& op = step.op;
-    if (op.kind != Kind::linear && op.kind != Kind::attend) continue;
-    int64_t rows = batch.rows(recording.tensors[op.inputs[0]].space).count;
-    if (op.kind == Kind::attend) {
-      const AttendSpec& spec = op.as<AttendSpec>();
-      int64_t product = 2ll * spec.heads * spec.head_dim * visible_pairs(recording, op, batch);
-      sum += product * (step.phase == Phase::forward ? 2 : 5);
-      continue;
-    }
-    int64_t product = 2 * rows * products(recording, op);
-    int times = step.phase != Phase::backward ? 1 : 0;
-    if (step.phase != Phase::forward)
-      times += (step.d_inputs[0] >= 0) + (step.trains(0) || op.weights.size() > 2);
-    sum += times * product;
-  }
+  for (const Step& step : steps) sum += flops(step, batch);
   return sum;
 }
 

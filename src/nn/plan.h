@@ -124,6 +124,7 @@ struct Plan {
 
   /// Of all products and attentions of the steps, for the rows of `batch`, 2 per multiply and add.
   int64_t flops(const Batch& batch) const;
+  int64_t flops(const Step& step, const Batch& batch) const;
 };
 
 /// Throws invalid if the options ask for what the recording cannot give: a gradient through a cache, or of

@@ -1,8 +1,14 @@
 #include "offline/describe.h"
 
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
 #include <vector>
 
+#include "base/process.h"
 #include "nn/checkpoint.h"
+#include "nn/timing.h"
 #include "tasks/engine.h"
 #include "tasks/footprint.h"
 #include "tasks/model_folder.h"
@@ -37,9 +43,25 @@ Json by_format(auto&& value) {
   return json;
 }
 
+/// "8x128": {"8 sequences of": 128 tokens}
+Json milliseconds(models::TextClassifier& model, bool classifies, bool quantized, nn::Format format,
+                  nn::kernel::Pool& pool, int longest) {
+  nn::Timing timing(format, quantized, pool);
+  Planned planned = plan_for(model, classifies, format, false);
+  Json json;
+  for (int sequences : {1, 8}) {
+    for (int length : {16, 64, 128, 512}) {
+      std::vector<int32_t> lengths(sequences, std::min(length, longest));
+      double seconds = timing.seconds(planned.plan, tasks::rows_of(planned.plan, planned.inputs, lengths));
+      json.set(fmt::format("{}x{}", sequences, lengths[0]), std::round(seconds * 1e6) / 1e3);
+    }
+  }
+  return json;
+}
+
 }  // namespace
 
-Json describe(const base::Path& path) {
+Json describe(const base::Path& path, bool calibrate, int threads) {
   tasks::ModelFolder folder(path);
   bool classifies = folder.has_head();
   // Loaded: then all tensors are there, in the right shapes, and held as they are stored.
@@ -48,12 +70,14 @@ Json describe(const base::Path& path) {
   int64_t parameters = nn::count_parameters(classifies ? nn::fields(model) : nn::fields(model.body));
 
   auto tokenizer = folder.find_tokenizer();
+  folder.release_pages();
+  int64_t process = base::resident_memory();  // the program and the tokenizer, as they will be there too
   auto [length, source] = folder.max_length({}, tokenizer ? &*tokenizer : nullptr);
   std::vector<int32_t> lengths(kSequences, length);
   auto memory = [&](bool training) {
     return by_format([&](nn::Format format) {
       Planned planned = plan_for(model, classifies, format, training);
-      return tasks::footprint(planned.plan, planned.inputs, lengths).total();
+      return process + tasks::footprint(planned.plan, planned.inputs, lengths).total();
     });
   };
   auto flops = [&](bool training) {
@@ -85,6 +109,13 @@ Json describe(const base::Path& path) {
                                    {"tokens", kSequences * length},
                                    {"serve", memory(false)},
                                    {"train", quantized ? Json() : memory(true)}}));
+  if (calibrate) {
+    nn::kernel::Pool pool(tasks::choose_threads({.threads = threads}));
+    json.set("threads", pool.threads());
+    json.set("milliseconds", by_format([&](nn::Format format) {
+               return milliseconds(model, classifies, quantized, format, pool, length);
+             }));
+  }
   return json;
 }
 

@@ -1,7 +1,6 @@
 #include "tasks/footprint.h"
 
 namespace textmill::tasks {
-namespace {
 
 nn::Batch rows_of(const nn::Plan& plan, const models::EncoderInputs& inputs,
                   std::span<const int32_t> lengths) {
@@ -10,8 +9,6 @@ nn::Batch rows_of(const nn::Plan& plan, const models::EncoderInputs& inputs,
   batch.derive_rows(plan.recording);
   return batch;
 }
-
-}  // namespace
 
 Footprint footprint(const nn::Plan& plan, const models::EncoderInputs& inputs,
                     std::span<const int32_t> lengths) {

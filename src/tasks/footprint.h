@@ -22,6 +22,10 @@ struct Footprint {
 Footprint footprint(const nn::Plan& plan, const models::EncoderInputs& inputs,
                     std::span<const int32_t> lengths);
 
+/// A batch with only its rows: enough for what plans count.
+nn::Batch rows_of(const nn::Plan& plan, const models::EncoderInputs& inputs,
+                  std::span<const int32_t> lengths);
+
 /// Multiplications and additions of `plan` on sequences of these lengths.
 int64_t flops(const nn::Plan& plan, const models::EncoderInputs& inputs, std::span<const int32_t> lengths);
 
