@@ -206,7 +206,8 @@ Answer write_answer(const AnswerForm& form, std::span<const float> logits, const
 }
 
 /// text-embeddings-inference's word for a text or a pair: "a", ["a"], ["a", "b"].
-void read_sequence(const JsonView& input, const Model& model, const tasks::Truncation& truncation, Call& call) {
+void read_sequence(const JsonView& input, const Model& model, const tasks::Truncation& truncation,
+                   Call& call) {
   auto texts = input.value().string() ? std::vector{input.string()} : input.strings();
   if (texts.empty() || texts.size() > 2) input.fail("a text, or a pair of texts");
   for (const auto& text : texts) call.characters += count_characters(text);
@@ -261,8 +262,8 @@ Call read_predict(const CallRequest& request, const Model& model, int& failing) 
   call.answer = [&model, raw, batch](std::span<const float> logits) -> Answer {
     Json::Array lists;
     for (auto row : rows_of(logits, model.width)) {
-      lists.push_back(
-          ranked(raw ? std::vector(row.begin(), row.end()) : tasks::scores(row, model.scores), model, row.size()));
+      lists.push_back(ranked(raw ? std::vector(row.begin(), row.end()) : tasks::scores(row, model.scores),
+                             model, row.size()));
     }
     return {to_text(batch ? Json(lists) : lists[0])};
   };

@@ -23,8 +23,8 @@ struct Model {
                                   std::span<const int64_t> types)>
       unpad;
   tasks::ScoreFunction scores = tasks::ScoreFunction::softmax;
-  std::vector<std::string> labels;              // none: it embeds
-  int width = static_cast<int>(labels.size());  // numbers of a sequence's output
+  std::vector<std::string> labels;                  // none: it embeds
+  int width = static_cast<int>(labels.size());      // numbers of a sequence's output
   std::map<std::string, std::string> prompts = {};  // see tasks::SentenceModules
   std::string default_prompt = {};
   std::string id = {};    // what clients know it by

@@ -79,9 +79,9 @@ Encoder::~Encoder() = default;
 PackedItem Encoder::encode(std::string_view text, std::optional<std::string_view> pair,
                            const Truncation& truncation) const {
   if (!state_->tokenizer) state_->folder.tokenizer();  // throws what is missing
-  auto most = static_cast<size_t>(truncation.max_length
-                                      ? state_->folder.max_length(truncation.max_length, {}).tokens
-                                      : state_->max_length.tokens);
+  auto most =
+      static_cast<size_t>(truncation.max_length ? state_->folder.max_length(truncation.max_length, {}).tokens
+                                                : state_->max_length.tokens);
   text::EncodeOptions options;
   if (truncation.too_long == TooLong::cut_end) options.max_length = most;
   auto encoding = state_->tokenizer->encode(text, pair, options);

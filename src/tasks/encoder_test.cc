@@ -55,8 +55,9 @@ TEST_F(EncoderTest, what_is_too_long_is_cut_or_refused) {
   EXPECT_EQ(encoder.encode("was good", {}, {.too_long = TooLong::refuse}).input_ids.size(), 4u);
   EXPECT_EQ(refusal([&] { encoder.encode("the film was good", {}, {.too_long = TooLong::refuse}); }),
             "6 tokens, at most 4");
-  EXPECT_NE(refusal([&] { encoder.encode("the film", "was good", {.too_long = TooLong::cut_begin}); }).find("pair"),
-            std::string::npos);
+  EXPECT_NE(
+      refusal([&] { encoder.encode("the film", "was good", {.too_long = TooLong::cut_begin}); }).find("pair"),
+      std::string::npos);
 }
 
 TEST_F(EncoderTest, a_bare_encoder_embeds) {
