@@ -89,9 +89,9 @@ class Server:
         self.ready = time.perf_counter() - self.begin
         return self
 
-    def load(self, bodies: Path, connections: int, requests: int, warmup: int) -> dict:
+    def load(self, bodies: Path, connections: int, requests: int, warmup: int, *flags) -> dict:
         result = run_json(BUILD / "bench" / "bench_load", "--port", self.port, "--path", "/invocations", "--bodies", bodies,
-                          "--connections", connections, "--requests", requests, "--warmup", warmup)
+                          "--connections", connections, "--requests", requests, "--warmup", warmup, *flags)
         if set(result["statuses"]) != {"200"}:
             raise SystemExit(f"the server answered {result['statuses']}")
         return result

@@ -3,13 +3,16 @@
 import csv
 import json
 import math
+import os
+import random
 import re
 import statistics
 import subprocess
+import sys
 import time
 
 from encoders import Bench, OnnxRuntime, Server, data, minilm, mrpc_sentences, write_bodies
-from table import BUILD, TEXTMILL, resident, row, run_json
+from table import BUILD, HERE, TEXTMILL, resident, row, run_json
 
 LENGTHS = {16: (2.2, 2.6, 3.5), 64: (1.7, 1.9, 2.7), 128: (1.6, 1.8, 2.3), 512: (1.6, 1.85, 2.2)}  # must, stretch; of bf16
 
@@ -114,4 +117,54 @@ def quantize_minilm(bench: Bench) -> None:
         row(f"the search, {name}", f"{seconds:.1f} s", "-", f"{len(result['trials'])} evaluations of {result['rows']} rows")
 
 
-ROWS = [int8_products, int8_latency, int8_mixed, int8_memory, quantize_minilm]
+def int8_open_loop(bench: Bench) -> None:
+    """80 % of capacity, open loop, mixed lengths: p99 beside an ideal single queue with the same service times"""
+    sequences = mrpc_sentences(200)
+    bodies, schedule = write_bodies(bench.work / "mixed.jsonl", sequences), bench.work / "schedule"
+    with Server(bench.bert_base_int8()) as server:
+        alone = server.load(bodies, 1, len(sequences), 20, "--latencies", 1)["latencies_ms"]
+        service = [s / 1000 for s in alone[-20 % len(sequences):] + alone[: -20 % len(sequences)]]  # the warm-up came first
+        rng, ratios, ours, ideal = random.Random(3), [], [], []
+        for _ in range(bench.rounds):
+            now, free, arrivals, waits = 0.0, 0.0, [], []
+            for i in range(3 * len(sequences)):
+                now += rng.expovariate(0.8 / statistics.fmean(service))
+                free = max(free, now) + service[i % len(sequences)]
+                arrivals.append(now)
+                waits.append(free - now)
+            schedule.write_text("\n".join(map(str, arrivals)))
+            ours.append(server.load(bodies, 64, 1, 0, "--schedule", schedule)["p99_ms"])
+            ideal.append(1000 * sorted(waits)[int(0.99 * len(waits))])
+            ratios.append(ours[-1] / ideal[-1])
+    row("BERT-base int8, 80 % of capacity, open loop: p99", f"{statistics.median(ours):.0f} ms", f"{statistics.median(ideal):.0f} ms (ideal single queue)",
+        f"{statistics.median(ratios):.2f}x (goal <= 1.2x)")
+
+
+def int8_neighbour(bench: Bench) -> None:
+    """one busy neighbour pinned to one of two cores: throughput beside the quiet one, and beside ONNX Runtime's"""
+    with OnnxRuntime(bench.bert_base_int8_onnx()) as ort, Server(bench.bert_base_int8()) as server:
+        for tokens, goal in ((16, 0.40), (128, 0.50), (512, 0.50)):
+            ids = [101, *(1996 + i for i in range(tokens - 2)), 102]
+            bodies, count = write_bodies(bench.work / "one.jsonl", [ids]), max(4, 1000 // tokens)
+            quiet, busy, theirs = [], [], []
+            for _ in range(bench.rounds):
+                quiet.append(server.load(bodies, 1, count, 2)["per_second"])
+                neighbour = subprocess.Popen(["taskset", "-c", str(max(os.sched_getaffinity(0))), sys.executable, "-c", "while True: pass"])
+                busy.append(server.load(bodies, 1, count, 2)["per_second"])
+                theirs.append(1 / statistics.median(ort.seconds([ids], count)))
+                neighbour.kill()
+                neighbour.wait()
+            a, b, c = map(statistics.median, (busy, quiet, theirs))
+            row(f"BERT-base int8, {tokens} tokens, one busy neighbour", f"{a:.1f} /s (quiet {b:.1f} /s)", f"{c:.1f} /s",
+                f"{a / b:.2f} of quiet (goal >= {goal:.2f}); {a / c:.2f}x (goal >= 2x)")
+
+
+def soak(bench: Bench) -> None:
+    """ten minutes of mixed load at 1.5 times capacity: tests/e2e/test_serve_soak.py"""
+    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-s", HERE.parent / "tests" / "e2e" / "test_serve_soak.py"],
+                          env=os.environ | {"TEXTMILL_SOAK_SECONDS": "600"}, capture_output=True, text=True)
+    line = next((line for line in done.stdout.splitlines() if "requests/s for" in line), done.stdout[-300:])
+    row("10 minutes at 1.5 times capacity", line, "-", "nothing but answers and clear refusals" if done.returncode == 0 else "FAILED")
+
+
+ROWS = [int8_products, int8_latency, int8_mixed, int8_memory, int8_open_loop, int8_neighbour, quantize_minilm, soak]

@@ -1,14 +1,16 @@
-// The HTTP load generator of every benchmark: one thread, epoll, keep-alive connections, closed loop.
+// The HTTP load generator of every benchmark: one thread, epoll, keep-alive connections; closed loop, or with a schedule open.
 //
 //   bench_load --port 8080 --path /invocations --bodies FILE [--type application/json] [--connections 8]
-//              [--requests 1000] [--warmup 50] [--rate PER_SECOND]
+//              [--requests 1000] [--warmup 50] [--rate PER_SECOND | --schedule FILE] [--latencies 1]
 //   bench_load --port 8333 --raw FILE ...
 //   bench_load --port 8333 --slow SECONDS --connections 10000
 //
 // The file of --bodies holds one request body per line, that of --raw whole requests end to end (signed beforehand); they
 // are sent in order and again from the start. Prints one JSON object: counts by status, requests and bytes per second,
 // latency percentiles in milliseconds, and the share of one CPU that the generator used. With --rate each connection sends
-// at its own moments, and a latency counts from there. With --slow each sends one byte of a request's head a second.
+// at its own moments, and a latency counts from there. With --slow each sends one byte of a request's head a second. The
+// file of --schedule holds a time in seconds a line: request i is sent then, or once a connection is free, and its latency
+// counts from then. --latencies also prints every latency, in the order of answers.
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -37,8 +39,8 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 struct Options {
-  int port = 8080, connections = 8, requests = 1000, warmup = 0, slow = 0, rate = 0;
-  std::string path = "/", type = "application/json", bodies, raw;
+  int port = 8080, connections = 8, requests = 1000, warmup = 0, slow = 0, rate = 0, latencies = 0;
+  std::string path = "/", type = "application/json", bodies, raw, schedule;
 };
 
 [[noreturn]] void fail(const std::string& message) {
@@ -48,11 +50,15 @@ struct Options {
 
 Options parse(int argc, char** argv) {
   Options o;
-  std::map<std::string, std::string*> texts{
-      {"--path", &o.path}, {"--type", &o.type}, {"--bodies", &o.bodies}, {"--raw", &o.raw}};
-  std::map<std::string, int*> numbers{{"--port", &o.port},         {"--connections", &o.connections},
-                                      {"--requests", &o.requests}, {"--warmup", &o.warmup},
-                                      {"--rate", &o.rate},         {"--slow", &o.slow}};
+  std::map<std::string, std::string*> texts{{"--path", &o.path},
+                                            {"--type", &o.type},
+                                            {"--bodies", &o.bodies},
+                                            {"--raw", &o.raw},
+                                            {"--schedule", &o.schedule}};
+  std::map<std::string, int*> numbers{{"--port", &o.port},          {"--connections", &o.connections},
+                                      {"--requests", &o.requests},  {"--warmup", &o.warmup},
+                                      {"--rate", &o.rate},          {"--slow", &o.slow},
+                                      {"--latencies", &o.latencies}};
   for (int i = 1; i + 1 < argc; i += 2) {
     if (auto t = texts.find(argv[i]); t != texts.end())
       *t->second = argv[i + 1];
@@ -89,6 +95,13 @@ std::vector<std::string> read_bodies(const Options& o) {
     requests.push_back("POST " + o.path + " HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: " + o.type +
                        "\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body);
   return requests;
+}
+
+std::vector<double> read_schedule(const Options& o) {
+  std::ifstream file = open_file(o.schedule);
+  std::vector<double> times;
+  for (double time; file >> time;) times.push_back(time);
+  return times;
 }
 
 std::vector<std::string> read_raw(const Options& o) {
@@ -167,6 +180,40 @@ class Load {
         auto& c = *static_cast<Connection*>(events[size_t(i)].data.ptr);
         if (events[size_t(i)].events & EPOLLOUT) send_rest(c);
         if (events[size_t(i)].events & (EPOLLIN | EPOLLHUP | EPOLLERR)) open_answers += receive(c);
+      }
+    }
+  }
+
+  // Sends one request at each of `times` (seconds from now).
+  void run_open(const std::vector<double>& times) {
+    latencies_.clear();
+    statuses_.clear();
+    std::vector<Connection*> idle;
+    for (auto& c : connections_) idle.push_back(&c);
+    std::vector<epoll_event> events(connections_.size());
+    auto begin = Clock::now();
+    for (size_t sent = 0; sent < times.size() || idle.size() < connections_.size();) {
+      timespec wait{.tv_sec = 60, .tv_nsec = 0};
+      while (sent < times.size() && !idle.empty()) {
+        auto due =
+            begin + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(times[sent]));
+        auto left = std::chrono::duration_cast<std::chrono::nanoseconds>(due - Clock::now()).count();
+        if (left > 0) {
+          wait = {.tv_sec = left / 1'000'000'000, .tv_nsec = left % 1'000'000'000};
+          break;
+        }
+        left_ = 1;
+        start(*idle.back());
+        idle.back()->sent = due;
+        idle.pop_back();
+        sent++;
+      }
+      int n = epoll_pwait2(poll_, events.data(), int(events.size()), &wait, nullptr);
+      if (n < 0 || (n == 0 && wait.tv_sec == 60)) fail("no answer within 60 s");
+      for (int i = 0; i < n; i++) {
+        auto& c = *static_cast<Connection*>(events[size_t(i)].data.ptr);
+        if (events[size_t(i)].events & EPOLLOUT) send_rest(c);
+        if (events[size_t(i)].events & (EPOLLIN | EPOLLHUP | EPOLLERR) && receive(c) < 0) idle.push_back(&c);
       }
     }
   }
@@ -317,11 +364,19 @@ int main(int argc, char** argv) {
   size_t bytes = load.bytes();
   double cpu = cpu_seconds();
   auto begin = Clock::now();
-  load.run(options.requests);
+  if (options.schedule.empty()) {
+    load.run(options.requests);
+  } else {
+    load.run_open(read_schedule(options));
+  }
   double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
   cpu = cpu_seconds() - cpu;
   bytes = load.bytes() - bytes;
   auto& ms = load.latencies();
+  std::string all;
+  for (size_t i = 0; options.latencies && i < ms.size(); i++)
+    all += (i ? ", " : ", \"latencies_ms\": [") + std::to_string(ms[i]);
+  if (!all.empty()) all += "]";
   std::sort(ms.begin(), ms.end());
   auto percentile = [&](double p) { return ms[std::min(ms.size() - 1, size_t(p * double(ms.size())))]; };
   std::string statuses;
@@ -329,7 +384,7 @@ int main(int argc, char** argv) {
     statuses += (statuses.empty() ? "\"" : ", \"") + std::to_string(status) + "\": " + std::to_string(count);
   std::printf(
       "{\"requests\": %zu, \"seconds\": %.4f, \"per_second\": %.2f, \"bytes_per_second\": %.0f, \"p50_ms\": "
-      "%.4f, \"p90_ms\": %.4f, \"p99_ms\": %.4f, \"cpu_share\": %.4f, \"statuses\": {%s}}\n",
+      "%.4f, \"p90_ms\": %.4f, \"p99_ms\": %.4f, \"cpu_share\": %.4f, \"statuses\": {%s}%s}\n",
       ms.size(), seconds, double(ms.size()) / seconds, double(bytes) / seconds, percentile(.5),
-      percentile(.9), percentile(.99), cpu / seconds, statuses.c_str());
+      percentile(.9), percentile(.99), cpu / seconds, statuses.c_str(), all.c_str());
 }

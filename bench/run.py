@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 import control
+import embeddings
 import endpoints
 import int8
 from encoders import Bench, OnnxRuntime, Server, data, minilm, mrpc_sentences, peer, write_bodies
@@ -149,7 +150,8 @@ def training_jobs(bench: Bench) -> None:
         f"{done['list_p99_ms']:.1f} / {done['describe_p99_ms']:.1f} / at most {done['pass_p99_ms_at_most']:.0f} ms", "-", "(goal <= 20 ms each)")
 
 
-ROWS = [finetune_minilm, finetune_bert, mrpc_quality, bert_latency, mixed_lengths, tokenizer, start_up, thread_bytes, log_events, training_jobs, *int8.ROWS, *control.ROWS, *endpoints.ROWS]
+ROWS = [finetune_minilm, finetune_bert, mrpc_quality, bert_latency, mixed_lengths, tokenizer, start_up, thread_bytes, log_events, training_jobs,
+        *int8.ROWS, *embeddings.ROWS, *control.ROWS, *endpoints.ROWS]
 
 
 def main() -> None:

@@ -1,0 +1,101 @@
+"""The peers of embeddings: sentence-transformers (torch, bf16) and its pipeline over ONNX Runtime in int8, two threads.
+
+    sentences.py serve --model FOLDER               reads {"texts": [...], "repeat": n} from stdin, answers seconds
+    sentences.py serve --model FOLDER --onnx FILE   the same through an int8 graph: tokenized, padded, pooled, normalized
+    sentences.py export --model FOLDER --output F   the encoder's fused graph in int8 (dynamic)"""
+
+import argparse
+import json
+import os
+import sys
+import time
+
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+BATCH = 32  # sentence-transformers' own
+
+
+def export(args):
+    import ort
+    import torch
+    from onnxruntime.transformers import optimizer
+    from onnxruntime.transformers.fusion_options import FusionOptions
+    from transformers import AutoModel
+
+    model = AutoModel.from_pretrained(args.model, dtype=torch.float32, attn_implementation="eager").eval()
+    names = ["input_ids", "attention_mask", "token_type_ids"]
+    with torch.no_grad():
+        torch.onnx.export(model, (torch.ones(2, 16, dtype=torch.int64),) * 3, args.output + ".raw", input_names=names,
+                          output_names=["states", "pooled"], dynamo=False, opset_version=14,
+                          dynamic_axes={n: {0: "batch", 1: "length"} for n in [*names, "states"]})
+    optimizer.optimize_model(args.output + ".raw", model_type="bert", num_heads=model.config.num_attention_heads,
+                             hidden_size=model.config.hidden_size, optimization_options=FusionOptions("bert")).save_model_to_file(args.output + ".fused")
+    ort.quantize(argparse.Namespace(file=args.output + ".fused", output=args.output))
+    os.remove(args.output + ".raw")
+    os.remove(args.output + ".fused")
+
+
+def torch_encoder(args):
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    torch.set_num_threads(2)
+    model = SentenceTransformer(args.model, device="cpu", model_kwargs={"torch_dtype": torch.bfloat16})
+    return lambda texts: model.encode(texts, batch_size=BATCH, show_progress_bar=False)
+
+
+def onnx_encoder(args):
+    """What sentence-transformers does around its onnx backend: sorted by length, batches of 32, the mean, length one."""
+    import numpy
+    import onnxruntime
+    import tokenizers
+
+    tokenizer = tokenizers.Tokenizer.from_file(os.path.join(args.model, "tokenizer.json"))
+    tokenizer.enable_truncation(256)
+    tokenizer.enable_padding()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 2
+    session = onnxruntime.InferenceSession(args.onnx, options, providers=["CPUExecutionProvider"])
+
+    def encode(texts):
+        order = sorted(range(len(texts)), key=lambda i: -len(texts[i]))
+        rows = [None] * len(texts)
+        for first in range(0, len(order), BATCH):
+            part = order[first : first + BATCH]
+            encoded = tokenizer.encode_batch([texts[i] for i in part])
+            ids, mask, types = (numpy.array([getattr(e, name) for e in encoded], dtype=numpy.int64) for name in ("ids", "attention_mask", "type_ids"))
+            states = session.run(["states"], {"input_ids": ids, "attention_mask": mask, "token_type_ids": types})[0]
+            mean = (states * mask[:, :, None]).sum(1) / mask.sum(1, keepdims=True)
+            for i, row in zip(part, mean / numpy.linalg.norm(mean, axis=1, keepdims=True)):
+                rows[i] = row
+        return numpy.stack(rows)
+
+    return encode
+
+
+def serve(args):
+    encode = onnx_encoder(args) if args.onnx else torch_encoder(args)
+    for line in sys.stdin:
+        request = json.loads(line)
+        seconds = []
+        for _ in range(request.get("repeat", 1)):
+            begin = time.perf_counter()
+            rows = encode(request["texts"])
+            seconds.append(time.perf_counter() - begin)
+        print(json.dumps({"seconds": seconds, "first": [float(x) for x in rows[0]]}), flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    commands = parser.add_subparsers(required=True)
+    for name, run in (("export", export), ("serve", serve)):
+        command = commands.add_parser(name)
+        command.add_argument("--model", required=True)
+        command.add_argument("--output")
+        command.add_argument("--onnx")
+        command.set_defaults(run=run)
+    args = parser.parse_args()
+    args.run(args)
+
+
+if __name__ == "__main__":
+    main()
