@@ -46,7 +46,7 @@ int main(int argc, char** argv) {
   for (nn::Format format : {nn::Format::f32, nn::Format::bf16}) {
     tasks::Inference inference(*model, format, pool);
     auto begin = std::chrono::steady_clock::now();
-    nn::Timing timing(format, !folder.quantization().empty(), pool);
+    nn::Timing timing(format, bool{folder.quantization()}, pool);
     double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     for (const auto& [shape, lengths] : kShapes) {
       double predicted =
