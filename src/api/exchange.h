@@ -45,10 +45,13 @@ struct Exchange {
   std::optional<int> status;
   http::Headers headers;
 
-  /// One fact; see store::Database.
+  /// One fact; see store::Database. Deletions are taken on a full disk too.
   template <class F>
   auto write(F&& body) {
-    return platform.store.database().write(std::forward<F>(body));
+    std::string_view name = call.operation->name;
+    bool frees = name.starts_with("Delete") || name.starts_with("Abort");
+    return platform.store.database().write(std::forward<F>(body),
+                                           frees ? store::Purpose::frees : store::Purpose::grows);
   }
   template <class F>
   auto read(F&& body) {

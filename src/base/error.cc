@@ -46,8 +46,6 @@ Error system_error(const std::string& what, int code) {
       case ELOOP: return Kind::invalid;
       case EBUSY:
       case EADDRINUSE: return Kind::in_use;
-      case ENOSPC:
-      case EDQUOT:
       case EFBIG:
       case EMFILE:
       case ENFILE:

@@ -27,11 +27,11 @@ std::string hex(std::string_view hash) {
 
 std::string raw(const std::array<uint8_t, 32>& digest) { return {digest.begin(), digest.end()}; }
 
-void write_all(int fd, std::string_view bytes, const base::Path& folder) {
+void write_all(int fd, std::string_view bytes) {
   while (!bytes.empty()) {
     ssize_t written = ::write(fd, bytes.data(), bytes.size());
     if (written < 0 && errno == EINTR) continue;
-    if (written < 0) throw base::system_error(folder.string(), errno);
+    if (written < 0) throw base::system_error("an object's file", errno);
     bytes.remove_prefix(static_cast<size_t>(written));
   }
 }
@@ -41,7 +41,7 @@ bool link_file(int fd, const base::Path& path) {
   if (::linkat(AT_FDCWD, fmt::format("/proc/self/fd/{}", fd).c_str(), AT_FDCWD, path.c_str(),
                AT_SYMLINK_FOLLOW) == 0)
     return true;
-  if (errno != EEXIST) throw base::system_error(path.string(), errno);
+  if (errno != EEXIST) throw base::system_error("an object's file", errno);
   return false;
 }
 
@@ -113,16 +113,16 @@ void Blobs::Writer::write(std::string_view bytes) {
     return;
   }
   if (fd_ < 0) fd_ = ::open(blobs_.folder_.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-  if (fd_ < 0) throw base::system_error(blobs_.folder_.string(), errno);
-  write_all(fd_, std::exchange(bytes_, {}), blobs_.folder_);
-  write_all(fd_, bytes, blobs_.folder_);
+  if (fd_ < 0) throw base::system_error("an object's file", errno);
+  write_all(fd_, std::exchange(bytes_, {}));
+  write_all(fd_, bytes);
 }
 
 Blobs::Staged Blobs::Writer::finish() {
   std::string hash = raw(sha256_.digest());
   if (fd_ < 0) return blobs_.stage(std::move(bytes_), std::move(hash));
   bool full = blobs_.sync_ == Sync::full;
-  if (full && ::fdatasync(fd_)) throw base::system_error(blobs_.folder_.string(), errno);
+  if (full && ::fdatasync(fd_)) throw base::system_error("an object's file", errno);
   return blobs_.stage(std::move(hash), size_, [&](const base::Path& path) {
     if (link_file(fd_, path) && full) base::sync_folder(path.parent_path());
   });
@@ -156,19 +156,21 @@ size_t Blobs::sweep(Database& database) {
   std::vector<int64_t> doomed;
   std::ranges::set_intersection(unused_, now_unused, std::back_inserter(doomed));
   if (!doomed.empty())
-    database.write([&](Connection& c) {
-      std::lock_guard lock(pins_->mutex);
-      for (int64_t id : doomed) {
-        std::string hash;
-        {
-          Rows rows = c.query("SELECT hash, data IS NULL FROM blobs WHERE id = ? AND uses = 0", id);
-          if (!rows.next() || pins_->counts.contains(std::string(rows.text(0)))) continue;
-          if (rows.integer(1)) files.emplace_back(rows.text(0));
-        }
-        c.execute("DELETE FROM blobs WHERE id = ?", id);
-        ++removed;
-      }
-    });
+    database.write(
+        [&](Connection& c) {
+          std::lock_guard lock(pins_->mutex);
+          for (int64_t id : doomed) {
+            std::string hash;
+            {
+              Rows rows = c.query("SELECT hash, data IS NULL FROM blobs WHERE id = ? AND uses = 0", id);
+              if (!rows.next() || pins_->counts.contains(std::string(rows.text(0)))) continue;
+              if (rows.integer(1)) files.emplace_back(rows.text(0));
+            }
+            c.execute("DELETE FROM blobs WHERE id = ?", id);
+            ++removed;
+          }
+        },
+        Purpose::frees);
   for (const auto& hash : files) remove_file(database, hash);
   unused_ = std::move(now_unused);
   return removed;

@@ -13,12 +13,14 @@ namespace {
 
 [[noreturn]] void fail(sqlite3* database, std::string_view doing) {
   int code = database ? sqlite3_errcode(database) : SQLITE_NOMEM;
-  const char* file = database ? sqlite3_db_filename(database, nullptr) : nullptr;
+  const char* path = database ? sqlite3_db_filename(database, nullptr) : nullptr;
   auto kind = code == SQLITE_FULL || code == SQLITE_BUSY || code == SQLITE_IOERR || code == SQLITE_NOMEM
                   ? base::Kind::unavailable
                   : base::Kind::internal;
-  throw base::Error(kind, fmt::format("{}: {}: {}", file ? file : "database", doing,
-                                      database ? sqlite3_errmsg(database) : "out of memory"));
+  // Answers carry it: a client need not know where the folder is.
+  std::string file = path && *path ? base::Path(path).filename().string() : "database";
+  throw base::Error(
+      kind, fmt::format("{}: {}: {}", file, doing, database ? sqlite3_errmsg(database) : "out of memory"));
 }
 
 }  // namespace

@@ -16,7 +16,7 @@ namespace textmill::store {
 namespace {
 
 constexpr int kApplicationId = 0x54584d4c;  // "TXML", in the file's header
-constexpr int kMaxGroup = 256;
+constexpr int kMaxGroup = 256, kPage = 4096;
 constexpr int kMostWaitingScans = 16;
 constexpr int kCheckpointPages = 4096, kRestartPages = 16384;  // of 4 KiB, in the write-ahead log
 
@@ -33,7 +33,7 @@ void configure(Connection& connection, Sync sync) {
 }  // namespace
 
 Database::Database(const Options& options, Migrations migrations)
-    : options_(options), restart_at_(kRestartPages) {
+    : options_(options), reserve_(options.file.string() + "-reserve"), restart_at_(kRestartPages) {
   writer_ = std::make_unique<Connection>(options.file, Connection::Mode::create);
   writer_->script("PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL; PRAGMA cache_size = -8000;");
   configure(*writer_, options.sync);
@@ -72,6 +72,18 @@ void Database::migrate(Migrations migrations) {
   for (int64_t i = version; i < newest; ++i) writer_->script(migrations[static_cast<size_t>(i)]);
   writer_->script(
       fmt::format("PRAGMA application_id = {}; PRAGMA user_version = {}; COMMIT", kApplicationId, newest));
+}
+
+void Database::commit(const std::function<void(Connection&)>& body, Purpose purpose) {
+  if (purpose == Purpose::grows && !reserve_.hold())
+    throw base::Error(base::Kind::unavailable,
+                      "the disk is full: only deletions are taken until there is space");
+  try {
+    commit(body);
+  } catch (const base::Error& error) {
+    if (purpose == Purpose::grows || error.kind() != base::Kind::unavailable || !reserve_.release()) throw;
+    commit(body);
+  }
 }
 
 void Database::commit(const std::function<void(Connection&)>& body) {
@@ -163,6 +175,7 @@ void Database::sync_log(uint64_t commit) {
 // its log anew only when a writer finds all of it copied and unread, which under steady load needs a short stop.
 void Database::tend_log() {
   int pages = writer_->wal_pages();
+  reserve_.cover(int64_t{pages} * kPage);
   if (pages >= restart_at_) {
     Rows rows = writer_->query("PRAGMA wal_checkpoint(RESTART)");
     bool restarted =
@@ -185,6 +198,13 @@ void Database::checkpoint(std::stop_token stop) {
     lock.lock();
     log_is_long_ = false;
   }
+}
+
+void Database::relieve() {
+  Connection connection(options_.file, Connection::Mode::read);
+  configure(connection, options_.sync);
+  Rows rows = connection.query("PRAGMA wal_checkpoint(TRUNCATE)");
+  if (rows.next() && rows.integer(0) == 0) reserve_.cover(0);
 }
 
 Database::Reader::Reader(const Database& from) : database(from) {
@@ -235,9 +255,9 @@ void Database::copy_to(const base::Path& file) const {
 }
 
 void Database::shrink(int pages) {
-  write([&](Connection& connection) {
-    connection.script(fmt::format("PRAGMA incremental_vacuum({})", pages));
-  });
+  write(
+      [&](Connection& connection) { connection.script(fmt::format("PRAGMA incremental_vacuum({})", pages)); },
+      Purpose::frees);
 }
 
 }  // namespace textmill::store

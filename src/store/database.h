@@ -15,11 +15,16 @@
 #include <vector>
 
 #include "store/connection.h"
+#include "store/reserve.h"
 
 namespace textmill::store {
 
 /// What an acknowledged write survives: `process` the end of this process at any moment, `full` also the loss of power.
 enum class Sync { full, process };
+
+/// What a fact does to the disk. On a full one those that free go on, from a reserve, and others are refused until it is
+/// there again.
+enum class Purpose { grows, frees };
 
 /// The steps of the format: migrations[n] brings a file of version n to n + 1. Never edited once released.
 using Migrations = std::span<const std::string_view>;
@@ -45,13 +50,13 @@ class Database {
   /// Runs `body(Connection&)` as one fact and returns what it returns. If it throws, nothing of it stays. `body` must be
   /// short and must not wait for other facts.
   template <class F>
-  auto write(F&& body) {
+  auto write(F&& body, Purpose purpose = Purpose::grows) {
     using Result = std::invoke_result_t<F&, Connection&>;
     if constexpr (std::is_void_v<Result>) {
-      commit([&](Connection& connection) { body(connection); });
+      commit([&](Connection& connection) { body(connection); }, purpose);
     } else {
       std::optional<Result> result;
-      commit([&](Connection& connection) { result.emplace(body(connection)); });
+      commit([&](Connection& connection) { result.emplace(body(connection)); }, purpose);
       return std::move(*result);
     }
   }
@@ -76,6 +81,10 @@ class Database {
 
   /// Gives the space of deleted rows back to the file system: at most `pages` of 4 KiB.
   void shrink(int pages);
+
+  /// Whether facts that grow are taken. If not, relieve() gives the file system what the log can spare.
+  bool has_room() { return reserve_.hold(); }
+  void relieve();
 
   const base::Path& file() const { return options_.file; }
 
@@ -103,6 +112,7 @@ class Database {
   };
 
   void migrate(Migrations migrations);
+  void commit(const std::function<void(Connection&)>& body, Purpose purpose);
   void commit(const std::function<void(Connection&)>& body);
   std::exception_ptr attempt(const std::function<void(Connection&)>& body);
   void close_group(std::unique_lock<std::mutex>& lock);
@@ -111,6 +121,7 @@ class Database {
   void checkpoint(std::stop_token stop);
 
   const Options options_;
+  Reserve reserve_;
   std::unique_ptr<Connection> writer_;
 
   std::mutex mutex_;  // held while the writer connection is used

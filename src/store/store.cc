@@ -62,11 +62,13 @@ void Store::keep_up(std::stop_token stop) {
 }
 
 void Store::round(std::stop_token stop, bool sweep) {
-  if (sweep) {
+  bool short_of_space = !database_.has_room();
+  if (sweep || short_of_space) {
     blobs_.sweep(database_);
     auto free = database_.read([](Connection& c) { return c.integer("PRAGMA freelist_count").value_or(0); });
-    if (free > kFreePages) database_.shrink(kFreePages);
+    if (free > (short_of_space ? 0 : kFreePages)) database_.shrink(kFreePages);
   }
+  if (short_of_space) return database_.relieve();
   auto now = base::wall_now();
   while (!stop.stop_requested() && tend_logs(database_, now)) {}
   while (!stop.stop_requested() && tend_series(database_, now)) {}

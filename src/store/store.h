@@ -14,7 +14,8 @@ namespace textmill::store {
 
 /// A data folder, opened by one process at a time:
 ///
-///   textmill.db   the tables (with -wal and -shm while open; .before-N: a copy made before a migration)
+///   textmill.db   the tables (with -wal and -shm while open; .before-N: a copy made before a migration;
+///                 -reserve: space for deletions on a full disk)
 ///   objects/      blobs beyond 64 KiB
 ///   staging/      bodies on their way in, on the same file system; they have no names
 ///   lock

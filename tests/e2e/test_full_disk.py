@@ -6,7 +6,7 @@ import subprocess
 import pytest
 from botocore.exceptions import ClientError
 
-from ..servers import Server
+from ..servers import Server, await_that
 
 MIB = 1 << 20
 
@@ -69,5 +69,41 @@ def test_a_full_disk(build, small_disk):
         assert {o["Key"] for o in s3.list_objects_v2(Bucket="bucket")["Contents"]} == kept.keys() | {"after"}
         for name in [*models[-3:], "after"]:
             sagemaker.describe_model(ModelName=name)
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize("size", [MIB, 60_000])  # in files; in rows
+def test_a_full_disk_is_freed_by_deletions(build, small_disk, size):
+    """With nothing but S3: every object can be deleted, what was deleted stays so, and there is space again."""
+    server = Server(build / "textmill", small_disk / "data")
+    server.start()
+    try:
+        s3 = server.client("s3")
+        s3.create_bucket(Bucket="bucket")
+
+        def put(key):
+            try:
+                s3.put_object(Bucket="bucket", Key=key, Body=os.urandom(size))
+                return True
+            except ClientError as error:
+                assert (error.response["Error"]["Code"], error.response["ResponseMetadata"]["HTTPStatusCode"]) == ("ServiceUnavailable", 503)
+                assert str(small_disk) not in str(error)
+                return False
+
+        for turn in range(2):
+            keys = []
+            while put(f"{turn}/{len(keys)}"):
+                keys.append(f"{turn}/{len(keys)}")
+            assert len(keys) * size > 4 * MIB
+            for key in keys[:5]:
+                s3.delete_object(Bucket="bucket", Key=key)
+            s3.delete_objects(Bucket="bucket", Delete={"Objects": [{"Key": key} for key in keys[5:-1]]})
+            assert [o["Key"] for o in s3.list_objects_v2(Bucket="bucket", Prefix=f"{turn}/")["Contents"]] == keys[-1:]
+            await_that(lambda: put(f"{turn}/after"), "there is space again", 60)
+        server.kill()
+        server.start()
+        s3 = server.client("s3")
+        assert all(len(s3.get_object(Bucket="bucket", Key=o["Key"])["Body"].read()) == size for o in s3.list_objects_v2(Bucket="bucket")["Contents"])
     finally:
         server.stop()
