@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -31,8 +32,17 @@ def peer(name: str, *arguments):
 class Bench:
     """What the rows share: a work folder, the number of rounds, models made once."""
 
-    def __init__(self, work: Path, rounds: int):
-        self.work, self.rounds = work, rounds
+    def __init__(self, work: Path, rounds: int, peaks: dict):
+        self.work, self.rounds, self.peaks = work, rounds, peaks
+
+    def of_peak(self, model: Path, precision: str, tokens_per_second: float, training: bool = False) -> str:
+        """What the linear layers' products alone (forward, or forward and backward) take of the measured peak on 2 threads."""
+        c = json.loads((model / "config.json").read_text())
+        flops = 2 * c["num_hidden_layers"] * c["hidden_size"] * (4 * c["hidden_size"] + 2 * c["intermediate_size"])
+        peak = self.peaks.get({"f32": "f32_gflops", "bf16": "bf16_gflops", "int8": "int8_gops"}[precision])
+        if not peak:
+            return f"no {precision} peak on this machine"
+        return f"products at {(3 if training else 1) * flops * tokens_per_second / peak[1] / 1e7:.0f} % of the {precision} peak"
 
     def first_rows(self, count: int) -> Path:
         path = self.work / f"mrpc-{count}.tsv"
@@ -127,6 +137,11 @@ class OnnxRuntime:
     def __exit__(self, *_):
         self.process.stdin.close()
         self.process.wait(timeout=30)
+
+
+def generator(results: list[dict]) -> str:
+    """What the load generator itself took."""
+    return f"generator {100 * statistics.median(r['cpu_share'] for r in results):.1f} % of a core"
 
 
 def write_bodies(path: Path, sequences) -> Path:

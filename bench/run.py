@@ -20,7 +20,7 @@ import control
 import embeddings
 import endpoints
 import int8
-from encoders import Bench, OnnxRuntime, Server, data, minilm, mrpc_sentences, peer, write_bodies
+from encoders import Bench, OnnxRuntime, Server, data, generator, minilm, mrpc_sentences, peer, write_bodies
 from table import BUILD, HERE, TABLE, TEXTMILL, resident, row, run_json
 
 
@@ -28,10 +28,12 @@ def finetune(bench: Bench, name: str, model: Path, rows: int, goal: str) -> None
     train = bench.first_rows(rows)
     ours, theirs = [], []
     for _ in range(bench.rounds):
-        ours.append(bench.train("finetune", model, train, "--epochs", 1, "--batch-size", 32, "--learning-rate", "5e-5", "--precision", "bf16")["samples_per_second"])
+        run = bench.train("finetune", model, train, "--epochs", 1, "--batch-size", 32, "--learning-rate", "5e-5", "--precision", "bf16")
+        ours.append(run["samples_per_second"])
         theirs.append(peer("finetune", "--model", model, "--train", train, "--batch-size", 32)["samples_per_second"])
     a, b = statistics.median(ours), statistics.median(theirs)
-    row(name, f"{a:.1f} samples/s", f"{b:.1f} samples/s", f"{a / b:.2f}x (goal {goal})")
+    share = bench.of_peak(model, "bf16", a * run["train"]["tokens"] / run["train"]["rows"], training=True)
+    row(name, f"{a:.1f} samples/s; {share}", f"{b:.1f} samples/s", f"{a / b:.2f}x (goal {goal})")
 
 
 def finetune_minilm(bench: Bench) -> None:
@@ -71,10 +73,12 @@ def bert_latency(bench: Bench) -> None:
             ours, theirs = [], []
             with Server(bench.bert_base(), "--precision", precision) as server:
                 for i in range(4 * bench.rounds):
-                    ours.append(server.load(bodies, 1, 5, 3 if i == 0 else 1)["p50_ms"])
+                    ours.append(server.load(bodies, 1, 5, 3 if i == 0 else 1))
                     theirs.append(1000 * statistics.median(ort.seconds([ids], 6)[1:]))
-            a, b = statistics.median(ours), statistics.median(theirs)
-            row(f"BERT-base, 128 tokens, batch 1, {precision}, over HTTP", f"{a:.1f} ms", f"{b:.1f} ms (f32, in process)", f"{b / a:.2f}x (goal {goal})")
+            a, b = statistics.median(r["p50_ms"] for r in ours), statistics.median(theirs)
+            share = bench.of_peak(bench.bert_base(), precision, len(ids) / a * 1e3)
+            row(f"BERT-base, 128 tokens, batch 1, {precision}, over HTTP", f"{a:.1f} ms; {share}; {generator(ours)}",
+                f"{b:.1f} ms (f32, in process)", f"{b / a:.2f}x (goal {goal})")
 
 
 def mixed_lengths(bench: Bench) -> None:
@@ -84,10 +88,11 @@ def mixed_lengths(bench: Bench) -> None:
     ours, theirs = [], []
     with OnnxRuntime(bench.bert_base_onnx()) as ort, Server(bench.bert_base(), "--precision", "f32") as server:
         for _ in range(bench.rounds):
-            ours.append(server.load(bodies, 8, len(sequences), 8)["per_second"])
+            ours.append(server.load(bodies, 8, len(sequences), 8))
             theirs.append(ort.per_second(sequences, 8))
-    a, b = statistics.median(ours), statistics.median(theirs)
-    row("BERT-base f32, MRPC sentences, 8 clients", f"{a:.1f} /s", f"{b:.1f} /s (batch 8, padded)", f"{a / b:.2f}x (goal >= 1.5x, stretch 2.0x)")
+    a, b = statistics.median(r["per_second"] for r in ours), statistics.median(theirs)
+    share = bench.of_peak(bench.bert_base(), "f32", a * sum(map(len, sequences)) / len(sequences))
+    row("BERT-base f32, MRPC sentences, 8 clients", f"{a:.1f} /s; {share}; {generator(ours)}", f"{b:.1f} /s (batch 8, padded)", f"{a / b:.2f}x (goal >= 1.5x, stretch 2.0x)")
 
 
 def start_up(bench: Bench) -> None:
@@ -173,7 +178,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="textmill-bench-") as temporary:
         work = args.work or Path(temporary)
         work.mkdir(parents=True, exist_ok=True)
-        bench = Bench(work, args.rounds)
+        bench = Bench(work, args.rounds, peaks)
         for measure in ROWS:
             if not args.rows or measure.__name__ in args.rows:
                 print(f"{measure.__name__}: {measure.__doc__}", flush=True)
