@@ -41,11 +41,7 @@ inline constexpr int kStopped = 128 + 15;
 inline constexpr int kTrainingGraceSeconds = 120;
 inline constexpr int kServingGraceSeconds = 30;
 
-/// Ends a job that failed: leaves the error's message in output/failure (the platform shows its first 1024 characters)
-/// and returns the exit status. A cancelled job leaves none and returns kStopped.
-int report_failure(const Layout& layout, const base::Error& error);
-
-/// What output/failure holds, as the platform shows it; empty if there is none.
-std::string read_failure(const Layout& layout);
+/// Leaves the message in output/failure (the platform shows its first 1024 characters). A cancelled job leaves none.
+void report_failure(const Layout& layout, const base::Error& error);
 
 }  // namespace textmill::contract

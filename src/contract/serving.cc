@@ -14,10 +14,7 @@ namespace textmill::contract {
 namespace {
 
 constexpr const char* kPort = "SAGEMAKER_BIND_TO_PORT";
-constexpr const char* kBatch = "SAGEMAKER_BATCH";
 constexpr const char* kPayload = "SAGEMAKER_MAX_PAYLOAD_IN_MB";
-constexpr const char* kTransforms = "SAGEMAKER_MAX_CONCURRENT_TRANSFORMS";
-constexpr const char* kAccept = "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT";
 constexpr const char* kLogLevel = "SAGEMAKER_CONTAINER_LOG_LEVEL";
 
 /// The variable's value; an empty one counts as not set.
@@ -36,43 +33,15 @@ int64_t integer(const char* name, int64_t absent, int64_t min, int64_t max) {
                     fmt::format("{}: expected an integer from {} to {}, got \"{}\"", name, min, max, *text));
 }
 
-bool truth(const char* name) {
-  auto text = variable(name);
-  if (!text || *text == "false") return false;
-  if (*text == "true") return true;
-  throw base::Error(base::Kind::invalid, fmt::format("{}: expected true or false, got \"{}\"", name, *text));
-}
-
 }  // namespace
 
 ServingEnvironment read_serving_environment() {
   constexpr int64_t kMaxMegabytes = 100;  // a batch transform's own bound
   ServingEnvironment out;
   out.port = static_cast<uint16_t>(integer(kPort, out.port, 1, 65535));
-  out.batch = truth(kBatch);
   if (variable(kPayload)) out.max_payload_bytes = integer(kPayload, 0, 0, kMaxMegabytes) << 20;
-  out.max_concurrent_transforms = static_cast<int>(integer(kTransforms, 0, 0, 100));
-  out.default_accept = variable(kAccept).value_or("");
   int64_t python_level = integer(kLogLevel, 20, 0, 50);
   out.log_level = static_cast<base::Level>(std::clamp<int64_t>(python_level / 10 - 1, 0, 3));
-  return out;
-}
-
-std::map<std::string, std::string> serving_variables(const ServingEnvironment& environment) {
-  const ServingEnvironment usual;
-  std::map<std::string, std::string> out;
-  auto set = [&](const char* name, bool differs, std::string value) {
-    if (differs) out[name] = std::move(value);
-  };
-  set(kPort, environment.port != usual.port, std::to_string(environment.port));
-  set(kBatch, environment.batch, "true");
-  set(kPayload, environment.max_payload_bytes.has_value(),
-      std::to_string(environment.max_payload_bytes.value_or(0) >> 20));
-  set(kTransforms, environment.max_concurrent_transforms != 0,
-      std::to_string(environment.max_concurrent_transforms));
-  set(kAccept, !environment.default_accept.empty(), environment.default_accept);
-  set(kLogLevel, environment.log_level != usual.log_level,
-      std::to_string(10 * (static_cast<int>(environment.log_level) + 1)));
   return out;
 }
 

@@ -110,23 +110,6 @@ void write_config(const Path& path, const Json& value) {
   base::write_file_durably(path, to_pretty_text(value));
 }
 
-void link_channel(const Path& channel, const Path& source) {
-  Path real = std::filesystem::weakly_canonical(source);
-  if (std::filesystem::is_directory(real)) {
-    std::filesystem::create_directory_symlink(real, channel);
-  } else if (std::filesystem::is_regular_file(real)) {
-    std::filesystem::create_directories(channel);
-    std::filesystem::create_symlink(real, channel / real.filename());
-  } else {
-    throw Error(Kind::not_found, source.string() + ": no such file or folder");
-  }
-}
-
-void make_output(const Path& folder, const Path& target) {
-  std::filesystem::create_directories(target.empty() ? folder : target);
-  if (!target.empty()) std::filesystem::create_directory_symlink(std::filesystem::canonical(target), folder);
-}
-
 }  // namespace
 
 size_t Resources::rank() const {
@@ -167,16 +150,6 @@ void write_configuration(const Layout& layout, const TrainingInput& input) {
   write_config(layout.hyperparameters(), hyperparameters);
   write_config(layout.input_data_config(), channels);
   write_config(layout.resource_config(), resource_config(input.resources));
-}
-
-void write_training_input(const Layout& layout, const TrainingInput& input, const TrainingOutput& output) {
-  std::filesystem::create_directories(layout.channel(""));
-  for (const auto& [name, channel] : input.channels) link_channel(layout.channel(name), channel.path);
-  write_configuration(layout, input);
-  std::filesystem::create_directories(layout.output_data().parent_path());
-  make_output(layout.model(), output.model);
-  make_output(layout.checkpoints(), output.checkpoints);
-  make_output(layout.output_data(), output.output_data);
 }
 
 std::map<std::string, std::string> training_environment(const Layout& layout, const std::string& job_name,

@@ -45,16 +45,6 @@ TrainingInput read_training_input(const Layout& layout);
 /// The files of configuration alone: hyperparameters, channels, resources.
 void write_configuration(const Layout& layout, const TrainingInput& input);
 
-/// Where a job's output goes; empty: into the layout.
-struct TrainingOutput {
-  base::Path model, checkpoints, output_data;
-};
-
-/// Lays out a job under an empty or absent root: the files of configuration, a link to each channel's path, the folders
-/// for the output or links to those that `output` names (made if absent).
-void write_training_input(const Layout& layout, const TrainingInput& input,
-                          const TrainingOutput& output = {});
-
 /// The environment of a training container.
 std::map<std::string, std::string> training_environment(const Layout& layout, const std::string& job_name,
                                                         const std::string& job_arn,
