@@ -217,6 +217,12 @@ const StoredTensor* Safetensors::find(const std::string& name) const {
   return found == tensors_.end() ? nullptr : &found->second;
 }
 
+int64_t Safetensors::total_bytes() const {
+  int64_t total = 0;
+  for (const auto& [name, tensor] : tensors_) total += static_cast<int64_t>(tensor.bytes.size());
+  return total;
+}
+
 void Safetensors::release_pages() const {
   for (const base::MappedFile& file : files_) file.release_pages();
 }

@@ -40,6 +40,7 @@ class Safetensors {
   const StoredTensor* find(const std::string& name) const;
   /// What errors about its tensors name: the file or folder.
   const base::Path& path() const { return path_; }
+  int64_t total_bytes() const;
 
   /// Lets go of the pages read so far (they come back from the file).
   void release_pages() const;

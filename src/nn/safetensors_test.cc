@@ -53,6 +53,7 @@ TEST(Safetensors, reads_what_it_writes) {
   for (const base::Path& from : {path, folder.path()}) {
     Safetensors file(from);
     ASSERT_EQ(file.tensors().size(), 5u);
+    EXPECT_EQ(file.total_bytes(), 24 + 2 + 16 + 3);
     const StoredTensor* weight = file.find("a.weight");
     ASSERT_NE(weight, nullptr);
     EXPECT_EQ(weight->dtype, "F32");
