@@ -59,7 +59,7 @@ Api::Api(store::Store& store, const records::Account& account)
       requirements_(store),
       endpoints_(store, resources_, router_, requirements_, news_),
       jobs_(store, resources_, requirements_, news_),
-      platform_{store, keys_, tokens_, resources_, router_, endpoints_, jobs_, news_},
+      platform_{store, keys_, tokens_, resources_, router_, requirements_, endpoints_, jobs_, news_},
       handler_([this](Request& request) { return answer(request); }),
       own_handler_([this](Request& request) { return own_page(request); }),
       good_(outcome("ok")),

@@ -47,6 +47,9 @@ Value create_endpoint(Exchange& ex) {
     for (const char* unserved : {"AsyncInferenceConfig", "ShadowProductionVariants", "ExplainerConfig"})
       if (const Value* value = body.find(unserved); value && !(value->array() && value->array()->empty()))
         throw invalid(fmt::format("{} of endpoint configuration {} is not served.", unserved, config));
+    if (const Value* capture = body.find("DataCaptureConfig"))
+      if (const Value* on = capture->find("EnableCapture"); on && on->boolean() && *on->boolean())
+        throw invalid(fmt::format("DataCaptureConfig of endpoint configuration {} is not served.", config));
     Value::Array variants;
     for (const Value& variant : *body.find("ProductionVariants")->array())
       variants.push_back(deployed(ex, c, variant));
@@ -110,13 +113,16 @@ Value describe_endpoint(Exchange& ex) {
   return out;
 }
 
+base::Error busy(Exchange& ex, const Resource& endpoint) {
+  return invalid(fmt::format("Cannot update in-progress endpoint \"{}\".",
+                             ex.platform.resources.arn(records::kEndpoint, endpoint.name)));
+}
+
 Value delete_endpoint(Exchange& ex) {
   ex.write([&](store::Connection& c) {
     const auto& resources = ex.platform.resources;
     Resource endpoint = resources.get(c, records::kEndpoint, ex.text("EndpointName"));
-    if (endpoint.status != "InService" && endpoint.status != "Failed")
-      throw invalid(fmt::format("Cannot update in-progress endpoint \"{}\".",
-                                resources.arn(records::kEndpoint, endpoint.name)));
+    if (endpoint.status == "Deleting") throw busy(ex, endpoint);  // one that is being made may go
     resources.set_status(c, records::kEndpoint, endpoint, "Deleting");
   });
   ex.platform.endpoints.wake();
@@ -125,7 +131,8 @@ Value delete_endpoint(Exchange& ex) {
 
 Value update_endpoint(Exchange& ex) {
   ex.read([&](store::Connection& c) {
-    ex.platform.resources.get(c, records::kEndpoint, ex.text("EndpointName"));
+    Resource endpoint = ex.platform.resources.get(c, records::kEndpoint, ex.text("EndpointName"));
+    if (endpoint.status != "InService" && endpoint.status != "Failed") throw busy(ex, endpoint);
     ex.platform.resources.get(c, records::kEndpointConfig, ex.text("EndpointConfigName"));
   });
   throw invalid(

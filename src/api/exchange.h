@@ -25,6 +25,7 @@ struct Platform {
   const records::Tokens& tokens;
   const records::Resources& resources;
   fleet::Router& router;
+  fleet::Requirements& requirements;
   fleet::Endpoints& endpoints;
   fleet::Jobs& jobs;
   fleet::News& news;

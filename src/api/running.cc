@@ -7,6 +7,7 @@
 
 #include "fleet/ingest.h"
 #include "fleet/model_cache.h"
+#include "fleet/requirements.h"
 #include "records/training_job.h"
 #include "store/logs.h"
 
@@ -136,7 +137,7 @@ Response stop_page(Platform& platform, const Request& request) {
     if (source.kind == "job") {
       jobs.stop(c, name);
     } else {
-      if (source.resource.status != "InService" && source.resource.status != "Failed")
+      if (source.resource.status == "Deleting")
         throw base::Error(base::Kind::invalid,
                           fmt::format("the endpoint {} is {}", name, source.resource.status));
       platform.resources.set_status(c, records::kEndpoint, source.resource, "Deleting");
@@ -148,19 +149,28 @@ Response stop_page(Platform& platform, const Request& request) {
 }
 
 Response caches_page(Platform& platform, const Request&) {
-  auto& cache = platform.endpoints.models();
-  auto in_use = cache.in_use();
   Json::Array all;
-  for (const auto& entry : cache.entries())
-    all.push_back(Json::object({{"what", "model"},
-                                {"name", entry.name},
-                                {"bytes", entry.bytes},
-                                {"in_use", in_use.contains(entry.name)}}));
+  auto show = [&](std::string_view what, const std::vector<fleet::CacheEntry>& entries,
+                  const std::set<std::string>* in_use) {
+    for (const auto& entry : entries)
+      all.push_back(Json::object({{"what", what},
+                                  {"name", entry.name},
+                                  {"bytes", entry.bytes},
+                                  {"in_use", !in_use || in_use->contains(entry.name)}}));
+  };
+  auto models = platform.endpoints.models().in_use(), packages = platform.requirements.in_use();
+  show("model", platform.endpoints.models().entries(), &models);
+  show("requirements", platform.requirements.entries(), &packages);
+  // What runs, and what its user put there: they are no caches, but take their room.
+  const base::Path& folder = platform.store.folder();
+  show("job", fleet::cache_entries(folder / "jobs"), nullptr);
+  show("instance", fleet::cache_entries(folder / "attempts"), nullptr);
+  show("environment", fleet::cache_entries(folder / "environments"), nullptr);
   return json(Json::object({{"caches", std::move(all)}}));
 }
 
 Response clean_page(Platform& platform, const Request&) {
-  return json(Json::object({{"freed", platform.endpoints.models().trim(0)}}));
+  return json(Json::object({{"freed", platform.endpoints.models().trim(0) + platform.requirements.trim(0)}}));
 }
 
 }  // namespace textmill::api

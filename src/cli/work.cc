@@ -148,7 +148,7 @@ Command stop_command() {
 
 Command clean_command() {
   return {"clean",
-          "what the server's caches hold",
+          "what the server holds beside its data: unpacked models, installed requirements, what runs",
           {},
           {{"free", "", "remove what is not in use", true}, kDataDir},
           clean};

@@ -286,14 +286,19 @@ void Endpoints::set_status(const records::Kind& kind, const std::string& name, s
 void Endpoints::put_in_service(const std::string& name) {
   World world = read_world();
   for (Resource& endpoint : world.endpoints)
-    if (endpoint.name == name) endpoint.status = "InService";
+    if (endpoint.name == name && endpoint.status == "Creating") endpoint.status = "InService";
   publish(world);
-  set_status(records::kEndpoint, name, "InService");
+  store_.database().write([&](store::Connection& c) {
+    Resource now = resources_.get(c, records::kEndpoint, name);
+    if (now.status == "Creating") resources_.set_status(c, records::kEndpoint, now, "InService");
+  });
+  told_.announce();
 }
 
 void Endpoints::fail(const Resource& endpoint, const std::string& reason) {
   store_.database().write([&](store::Connection& c) {
     Resource now = resources_.get(c, records::kEndpoint, endpoint.name);
+    if (now.status != "Creating") return;  // it is deleted meanwhile
     now.body.set("FailureReason", reason);
     resources_.update(c, now);
     resources_.set_status(c, records::kEndpoint, now, "Failed");

@@ -2,11 +2,11 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <filesystem>
 
 #include "base/error.h"
 #include "base/hash.h"
+#include "fleet/cache.h"
 #include "fleet/user.h"
 #include "format/archive.h"
 #include "store/objects.h"
@@ -18,8 +18,6 @@ using base::Path;
 namespace {
 
 constexpr std::string_view kScheme = "s3://";
-constexpr const char* kPartial = ".partial";
-constexpr auto kFresh = std::chrono::minutes(1);
 
 base::Error missing(std::string_view url) {
   return {base::Kind::not_found, fmt::format("Could not find model data at {}.", url)};
@@ -36,13 +34,6 @@ std::variant<std::string, Path> content(store::Store& store, std::string_view ur
     if (!object) throw missing(url);
     return store.blobs().content(c, object->blob);
   });
-}
-
-uint64_t bytes_in(const Path& folder) {
-  uint64_t bytes = 0;
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder))
-    if (entry.is_regular_file()) bytes += entry.file_size();
-  return bytes;
 }
 
 }  // namespace
@@ -86,15 +77,6 @@ std::string ModelCache::unpack(std::string_view url) {
   return name;
 }
 
-std::vector<ModelCache::Entry> ModelCache::entries() const {
-  std::vector<Entry> out;
-  for (const auto& entry : std::filesystem::directory_iterator(folder_))
-    if (entry.path().extension() != kPartial)
-      out.push_back({entry.path().filename(), bytes_in(entry.path()), entry.last_write_time()});
-  std::ranges::sort(out, std::greater{}, &Entry::used);
-  return out;
-}
-
 std::set<std::string> ModelCache::in_use() const {
   std::set<std::string> out;
   std::error_code none;
@@ -104,25 +86,13 @@ std::set<std::string> ModelCache::in_use() const {
         std::filesystem::read_symlink(attempt.path() / attempt.path().filename() / "input/model", gone);
     if (!gone) out.insert(link.filename());
   }
-  for (const auto& entry : entries())
-    if (entry.used > std::filesystem::file_time_type::clock::now() - kFresh) out.insert(entry.name);
+  out.merge(fresh_entries(folder_));
   return out;
 }
 
 uint64_t ModelCache::trim(uint64_t most) {
   std::lock_guard lock(mutex_);
-  auto used = in_use();
-  uint64_t kept = 0, freed = 0;
-  for (const Entry& entry : entries()) {
-    if (used.contains(entry.name) || kept + entry.bytes <= most) {
-      kept += entry.bytes;
-      continue;
-    }
-    std::filesystem::rename(path(entry.name), path(entry.name + kPartial));
-    std::filesystem::remove_all(path(entry.name + kPartial));
-    freed += entry.bytes;
-  }
-  return freed;
+  return trim_cache(folder_, most, in_use());
 }
 
 }  // namespace textmill::fleet

@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 
+#include "fleet/cache.h"
 #include "store/store.h"
 
 namespace textmill::fleet {
@@ -21,13 +22,7 @@ class ModelCache {
   std::string unpack(std::string_view url);
   base::Path path(std::string_view name) const { return folder_ / name; }
 
-  struct Entry {
-    std::string name;
-    uint64_t bytes = 0;
-    std::filesystem::file_time_type used;
-  };
-  /// The one that was used last comes first.
-  std::vector<Entry> entries() const;
+  std::vector<CacheEntry> entries() const { return cache_entries(folder_); }
   /// Removes what was not used for longest until the rest is at most `most` bytes. Returns how many bytes that freed.
   uint64_t trim(uint64_t most);
   uint64_t trim() { return trim(most_); }

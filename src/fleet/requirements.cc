@@ -20,7 +20,7 @@ using base::Path;
 
 namespace {
 
-constexpr uint64_t kMostText = 1 << 20;
+constexpr uint64_t kMostText = 1 << 20, kMostInstalled = uint64_t{20} << 30;
 constexpr format::ArchiveLimits kMostSource{.bytes = uint64_t{1} << 30, .entries = 100'000};
 constexpr size_t kLastLines = 5;
 constexpr auto kMostTime = std::chrono::hours(1);
@@ -56,7 +56,27 @@ Path Requirements::install(const Path& environment, const std::string& text, con
   Path to = folder_ / base::sha256_hex(environment.string() + '\n' + text).substr(0, 32);
   if (!std::filesystem::exists(to)) run(environment, text, to, stop);
   std::filesystem::last_write_time(to, std::filesystem::file_time_type::clock::now());
+  trim_cache(folder_, kMostInstalled, in_use());
   return to;
+}
+
+uint64_t Requirements::trim(uint64_t most) {
+  std::lock_guard lock(mutex_);
+  return trim_cache(folder_, most, in_use());
+}
+
+std::set<std::string> Requirements::in_use() const {
+  auto out = fresh_entries(folder_);
+  for (const char* kind : {"jobs", "attempts"}) {
+    std::error_code none;
+    for (const auto& attempt : std::filesystem::directory_iterator(store_.folder() / kind, none)) {
+      std::error_code gone;
+      if (Path task = AttemptFolder{attempt.path()}.task(); std::filesystem::exists(task, gone))
+        for (const Path& path : read_task(task).visible)
+          if (path.parent_path() == folder_) out.insert(path.filename());
+    }
+  }
+  return out;
 }
 
 void Requirements::run(const Path& environment, const std::string& text, const Path& to,

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/files.h"
+#include "fleet/cache.h"
 #include "store/store.h"
 
 namespace textmill::fleet {
@@ -21,6 +22,12 @@ class Requirements {
   /// can install.
   /// Throws invalid with pip's last words; cancelled.
   base::Path install(const base::Path& environment, const std::string& text, const std::stop_token& stop);
+
+  /// As a cache that is held below a bound.
+  std::vector<CacheEntry> entries() const { return cache_entries(folder_); }
+  uint64_t trim(uint64_t most);
+  /// What an attempt that is there has before it, or is about to.
+  std::set<std::string> in_use() const;
 
  private:
   void run(const base::Path& environment, const std::string& text, const base::Path& to,

@@ -214,7 +214,7 @@ def test_errors_before_anything_happens(sagemaker, runtime, name, deploy, progra
     assert gone(sagemaker, endpoint)
     slow = deploy(program("#!/bin/sh\nexec sleep 2\n"), wait=False)
     assert slow["EndpointStatus"] == "Creating"
-    assert refused(sagemaker.delete_endpoint, EndpointName=slow["EndpointName"])[2] == f'Cannot update in-progress endpoint "{slow["EndpointArn"]}".'
+    assert refused(sagemaker.update_endpoint, EndpointName=slow["EndpointName"], EndpointConfigName=slow["EndpointConfigName"])[2] == f'Cannot update in-progress endpoint "{slow["EndpointArn"]}".'
     assert refused(runtime.invoke_endpoint, EndpointName=slow["EndpointName"], Body=b"x")[0] == "ValidationError"
 
 

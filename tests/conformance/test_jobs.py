@@ -144,7 +144,7 @@ def test_jobs_beyond_capacity_wait(clients, start, server):
     done = jobs.finish(sagemaker, second)
     assert jobs.statuses(done)[:3] == ["Starting", "Pending", "Downloading"] and done["TrainingJobStatus"] == "Completed"
     log = said(clients, done)
-    for word in ("Waiting for capacity", "has GPUs: this job runs on the CPU", "is larger than this machine"):
+    for word in ("Waiting for capacity", "has GPUs: this runs on the CPU", "is larger than this machine"):
         assert word in log
     third = start("while true; do sleep 0.05; done", **large)
     pending = start("exit 0", **large)

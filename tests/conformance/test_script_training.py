@@ -126,6 +126,25 @@ def test_requirements_are_installed_once(server, train, index):
     assert [model_of(server, job)["word"] for job in jobs] == ["tiny", "tiny"] and asked == before
 
 
+def test_what_was_installed_can_be_cleaned(server, train, index, textmill):
+    url, asked = index
+    files = {"entry.py": SCRIPT, "requirements.txt": f"--index-url {url}\ntinypackage==1.0\n"}
+    assert train(files, epochs=1)["TrainingJobStatus"] == "Completed"
+    held = lambda: [c for c in json.loads(textmill("clean", "--data-dir", server.folder).stdout) if c["what"] == "requirements"]
+    assert held() and all(c["in_use"] and c["bytes"] > 0 for c in held())  # a job may be about to use them
+    textmill("clean", "--free", "--data-dir", server.folder)
+    assert held()
+    for entry in held():
+        os.utime(server.folder / "cache/requirements" / entry["name"], (0, 0))
+    assert not any(c["in_use"] for c in held())
+    freed = json.loads(textmill("clean", "--free", "--data-dir", server.folder).stdout)["freed"]
+    assert freed >= 1 and not held()
+    before = len(asked)
+    assert train(files, epochs=1)["TrainingJobStatus"] == "Completed" and len(asked) > before
+    environments = [c["name"] for c in json.loads(textmill("clean", "--data-dir", server.folder).stdout) if c["what"] == "environment"]
+    assert environments == ["pytorch"]
+
+
 def test_requirements_that_are_not_there(train, index):
     job = train({"entry.py": SCRIPT, "requirements.txt": f"--index-url {index[0]}\nnosuchpackage==1.0\n"}, epochs=1)
     assert job["TrainingJobStatus"] == "Failed"
