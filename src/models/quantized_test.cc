@@ -18,7 +18,8 @@ using nn::Plan;
 
 /// A small classifier whose matrices (but the head's) are held in 8 bits.
 struct Quantized {
-  explicit Quantized(bool in_8_bits = true) : model(config()) {
+  enum Inputs { plain, steps, columns };
+  explicit Quantized(bool in_8_bits = true, Inputs inputs = plain) : model(config()) {
     std::mt19937 random(3);
     std::uniform_real_distribution<float> uniform(-0.3F, 0.3F);
     for (nn::Weight* weight : nn::fields(model)) {
@@ -28,8 +29,12 @@ struct Quantized {
     held.reserve(100);
     for (nn::Weight* weight : nn::fields(model.body)) {
       if (weight->is_vector || !in_8_bits) continue;
-      held.push_back(nn::quantize_weight(*weight));
-      weight->borrow(held.back().values, held.back().scales);
+      bool table = weight->name.starts_with("embeddings");
+      std::vector<float> divisors(inputs == columns && !table ? weight->cols : 0);
+      for (float& x : divisors) x = uniform(random) + 1.0F;
+      held.push_back(nn::quantize_weight(*weight, divisors));
+      if (inputs == steps && held.size() % 3) held.back().input_step = 0.02F + 0.01F * uniform(random);
+      weight->borrow(held.back().values, held.back().scales, held.back().input());
     }
   }
   static BertConfig config() {
@@ -71,8 +76,8 @@ INSTANTIATE_TEST_SUITE_P(Paths, QuantizedTest, testing::ValuesIn(nn::kernel::sup
                            return label;
                          });
 
-TEST_P(QuantizedTest, EncodersGiveWhatTheNaiveTwinGives) {
-  Quantized quantized, exact(false);
+void expect_the_naive_twin(Quantized::Inputs inputs_in_8_bits, const nn::kernel::Kernels& kernels) {
+  Quantized quantized(true, inputs_in_8_bits), exact(false);
   auto [recording, inputs] = record_classifier(quantized.model, {});
   auto floats = record_classifier(exact.model, {});
   Plan plain = nn::make_plan(recording, {.narrow = false, .alias = false}),
@@ -86,7 +91,7 @@ TEST_P(QuantizedTest, EncodersGiveWhatTheNaiveTwinGives) {
     std::vector<float> found;
     for (int threads : {1, 2, 3}) {
       nn::kernel::Pool pool(threads);
-      nn::Cpu engine(plan, pool, nn::kernel::kernels(GetParam()));
+      nn::Cpu engine(plan, pool, kernels);
       std::vector<float> y = run(engine, plan, batch);
       if (threads == 1) found = y;
       EXPECT_EQ(y, found) << threads << " threads";
@@ -97,6 +102,16 @@ TEST_P(QuantizedTest, EncodersGiveWhatTheNaiveTwinGives) {
     // A rounding to another side of a tie is a step of 1/127 of a row's largest; those are few and small.
     for (size_t i = 0; i < expected.size(); i++) EXPECT_NEAR(found[i], expected[i], tolerance);
   }
+}
+
+TEST_P(QuantizedTest, EncodersGiveWhatTheNaiveTwinGives) {
+  expect_the_naive_twin(Quantized::plain, nn::kernel::kernels(GetParam()));
+}
+
+// Query, key and value each with another step, or none; or other scales of the columns that they share.
+TEST_P(QuantizedTest, InputsHaveStepsAndScalesOfTheirOwn) {
+  expect_the_naive_twin(Quantized::steps, nn::kernel::kernels(GetParam()));
+  expect_the_naive_twin(Quantized::columns, nn::kernel::kernels(GetParam()));
 }
 
 TEST(QuantizedModel, IsNotTrained) {

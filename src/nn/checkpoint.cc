@@ -15,7 +15,10 @@
 namespace textmill::nn {
 namespace {
 
-constexpr const char* kScales = "_scale";  // behind the name of a weight in 8 bits
+// Behind the name of a weight in 8 bits.
+constexpr const char* kScales = "_scale";
+constexpr const char* kInputScales = "_input_scale";
+constexpr const char* kInputStep = "_input_step";
 
 struct Found {
   std::string name;
@@ -73,24 +76,37 @@ void for_rows(const Weight& weight, Copy copy) {
 
 int64_t row_size(const Weight& weight) { return weight.is_vector ? 1 : weight.cols; }
 
-/// A weight in 8 bits has the scales of its rows beside it.
-std::span<const float> scales_of(const Weight& weight, const Safetensors& checkpoint,
-                                 const std::string& name) {
-  std::string scales = name + kScales, where = checkpoint.path().string() + ": " + scales;
-  const StoredTensor* tensor = checkpoint.find(scales);
-  if (!tensor) throw base::Error(base::Kind::invalid, where + ": missing, but the weight is in 8 bits");
-  if (tensor->dtype != "F32" || tensor->shape != std::vector{weight.rows} || weight.share.count != 1) {
-    throw base::Error(base::Kind::invalid,
-                      fmt::format("{} is {} [{}], expected F32 [{}]", where, tensor->dtype,
-                                  fmt::join(tensor->shape, ", "), weight.rows));
+/// `count` scales that belong to a weight in 8 bits; none if they are not there. Those above 0 are, else from 0 on.
+std::span<const float> scales_of(const Safetensors& checkpoint, const std::string& name, int64_t count,
+                                 bool above) {
+  std::string where = checkpoint.path().string() + ": " + name;
+  const StoredTensor* tensor = checkpoint.find(name);
+  if (!tensor) return {};
+  if (tensor->dtype != "F32" || tensor->shape != std::vector{count}) {
+    throw base::Error(base::Kind::invalid, fmt::format("{} is {} [{}], expected F32 [{}]", where,
+                                                       tensor->dtype, fmt::join(tensor->shape, ", "), count));
   }
-  std::span values(reinterpret_cast<const float*>(tensor->bytes.data()), static_cast<size_t>(weight.rows));
-  auto wrong = std::find_if(values.begin(), values.end(), [](float x) { return !(x >= 0 && x < HUGE_VALF); });
+  std::span values(reinterpret_cast<const float*>(tensor->bytes.data()), static_cast<size_t>(count));
+  auto wrong = std::find_if(values.begin(), values.end(),
+                            [&](float x) { return !(x >= 0 && x < HUGE_VALF) || (above && x == 0); });
   if (wrong != values.end()) {
-    throw base::Error(base::Kind::invalid, fmt::format("{}[{}] is {}, expected a finite number from 0 on",
-                                                       where, wrong - values.begin(), *wrong));
+    throw base::Error(base::Kind::invalid, fmt::format("{}[{}] is {}, expected a finite number {} 0{}", where,
+                                                       wrong - values.begin(), *wrong,
+                                                       above ? "above" : "from", above ? "" : " on"));
   }
   return values;
+}
+
+void take_8_bits(Weight& weight, const StoredTensor& tensor, const Safetensors& checkpoint,
+                 const std::string& name) {
+  auto scales = scales_of(checkpoint, name + kScales, weight.rows, false);
+  if (scales.empty() || weight.share.count != 1) {
+    throw base::Error(base::Kind::invalid, checkpoint.path().string() + ": " + name + kScales +
+                                               ": missing, but the weight is in 8 bits");
+  }
+  auto step = scales_of(checkpoint, name + kInputStep, 1, true);
+  weight.borrow(std::span(reinterpret_cast<const int8_t*>(tensor.bytes.data()), tensor.bytes.size()), scales,
+                {scales_of(checkpoint, name + kInputScales, weight.cols, true), step.empty() ? 0 : step[0]});
 }
 
 void take(Weight& weight, const StoredTensor& tensor, Dtype dtype) {
@@ -141,8 +157,7 @@ std::vector<Weight*> load_weights(std::span<Weight* const> weights, const Safete
     }
     Dtype dtype = tensor->weight_dtype(where);
     if (dtype == Dtype::i8) {
-      std::span values(reinterpret_cast<const int8_t*>(tensor->bytes.data()), tensor->bytes.size());
-      weight->borrow(values, scales_of(*weight, checkpoint, stored));
+      take_8_bits(*weight, *tensor, checkpoint, stored);
     } else {
       take(*weight, *tensor, dtype);
     }
@@ -184,6 +199,13 @@ void save_weights(std::span<Weight* const> weights, const base::Path& path) {
       tensors.push_back({weight->name, name(weight->dtype()), weight->shape(), weight->bytes()});
       if (weight->dtype() == Dtype::i8) {
         tensors.push_back({weight->name + kScales, "F32", {weight->rows}, std::as_bytes(weight->scales())});
+        const InputScales& input = weight->input();
+        if (!input.columns.empty())
+          tensors.push_back(
+              {weight->name + kInputScales, "F32", {weight->cols}, std::as_bytes(input.columns)});
+        if (input.step > 0)
+          tensors.push_back(
+              {weight->name + kInputStep, "F32", {1}, std::as_bytes(std::span(&input.step, 1))});
       }
       continue;
     }

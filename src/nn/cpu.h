@@ -76,7 +76,8 @@ class Cpu {
   const void* read(int tensor);
   void* write(int tensor, bool accumulate = false);
   kernel::QuantizedRows quantized_rows(int tensor);
-  kernel::QuantizedRows quantized(int tensor);
+  bool is_quantized(int tensor, const Weight& weight) const;
+  kernel::QuantizedRows quantized(int tensor, const Weight& weight);
   void finish_writes();
   void* conversion(int64_t elements);
   float* f32(int tensor) const { return static_cast<float*>(tensors_[tensor]); }
@@ -138,7 +139,7 @@ class Cpu {
   std::vector<Values> values_;                 // per weight
   std::vector<std::vector<float>> gradients_;  // per weight
   std::vector<bool> fused_;                    // per group
-  std::vector<bool> quantized_;                // per tensor: a product in 8 bits reads it
+  std::vector<bool> quantized_;  // per tensor: a product in 8 bits reads it, each row by its own scale
   std::map<int, std::vector<CacheSlot>> caches_;
 
   // Of the batch that runs.
@@ -151,6 +152,7 @@ class Cpu {
   std::vector<Conversion> unfinished_;
   Buffer quantized_values_, quantized_scales_;  // of the tensor that was quantized last
   int last_quantized_ = -1;
+  InputScales last_input_;
   std::vector<RootRows<float>> roots_;
 
   // Of the attention that runs.

@@ -15,7 +15,7 @@ kernel::Product Cpu::product(const Step& step, int out) {
   const Op& op = step.op;
   kernel::Product p{.type = type_, .out_type = type_of(out), .rows = count(out), .cols = cols(out)};
   if (const Values& w = values_[op.weights[0]]; w.bytes) {
-    auto [x, scales] = quantized(op.inputs[0]);
+    auto [x, scales] = quantized(op.inputs[0], *plan_.recording.weights[op.weights[0]]);
     p.terms[p.term_count++] = term(op, 0, x);
     p.in_8_bits = {scales, w.scales, w.starts.data()};
   } else {
@@ -59,8 +59,18 @@ void Cpu::forward_linear(Steps chain) {
 
 void Cpu::forward_siblings(Steps steps) {
   std::array<kernel::Product, kernel::Product::kMaxTerms> products;
-  for (size_t i = 0; i < steps.size(); i++) products[i] = product(steps[i], steps[i].op.outputs[0]);
-  kernel::multiply(pool_, kernels_, std::span(products).first(steps.size()));
+  size_t first = 0;  // of those that wait
+  auto run = [&](size_t end) {
+    if (first < end) kernel::multiply(pool_, kernels_, std::span(products).subspan(first, end - first));
+    first = end;
+  };
+  for (size_t i = 0; i < steps.size(); i++) {
+    // Another input in 8 bits takes the place of that which the others read.
+    const Weight& weight = *plan_.recording.weights[steps[i].op.weights[0]];
+    if (weight.dtype() == Dtype::i8 && !is_quantized(steps[i].op.inputs[0], weight)) run(i);
+    products[i] = product(steps[i], steps[i].op.outputs[0]);
+  }
+  run(steps.size());
 }
 
 /// The gradient of the steps' one input: Σ dy · W, multiplied by the slope of the activation before them, if it is given.

@@ -42,7 +42,9 @@ int quantized(float x, float inverse) {
 
 }  // namespace
 
-QuantizedWeight quantize_weight(const Weight& weight) {
+QuantizedWeight quantize_weight(const Weight& weight) { return quantize_weight(weight, {}); }
+
+QuantizedWeight quantize_weight(const Weight& weight, std::vector<float> columns) {
   check_length(weight);
   int rows = static_cast<int>(weight.rows), cols = static_cast<int>(weight.cols);
   QuantizedWeight w{rows, cols, std::vector<int8_t>(size_t(rows) * cols), std::vector<float>(rows),
@@ -50,6 +52,7 @@ QuantizedWeight quantize_weight(const Weight& weight) {
   std::vector<float> row(cols);
   for (int i = 0; i < rows; i++) {
     weight.read(i, 1, row.data());
+    for (size_t j = 0; j < columns.size(); j++) row[j] *= columns[j];
     w.scales[i] = scale_of(row.data(), cols);
     if (std::isnan(w.scales[i])) {
       throw Error(Kind::invalid,
@@ -62,6 +65,7 @@ QuantizedWeight quantize_weight(const Weight& weight) {
       w.starts[i] -= 128 * value;
     }
   }
+  w.input_columns = std::move(columns);
   return w;
 }
 
@@ -71,7 +75,9 @@ QuantizedWeight held_in_8_bits(const Weight& weight) {
           .cols = static_cast<int>(weight.cols),
           .values = {values, values + weight.count()},
           .scales = {weight.scales().begin(), weight.scales().end()},
-          .starts = sum_starts(weight)};
+          .starts = sum_starts(weight),
+          .input_columns = {weight.input().columns.begin(), weight.input().columns.end()},
+          .input_step = weight.input().step};
 }
 
 std::vector<int32_t> sum_starts(const Weight& weight) {
@@ -96,6 +102,25 @@ void quantize_rows(const float* x, int rows, int cols, uint8_t* values, float* s
   }
 }
 
+void quantize_rows(const float* x, int rows, int cols, const InputScales& input, uint8_t* values,
+                   float* scales) {
+  std::vector<float> row(cols);
+  for (int i = 0; i < rows; i++, x += cols, values += cols, scales++) {
+    std::copy_n(x, cols, row.begin());
+    for (size_t j = 0; j < input.columns.size(); j++) row[j] /= input.columns[j];
+    if (input.step == 0) {
+      quantize_rows(row.data(), 1, cols, values, scales);
+      continue;
+    }
+    *scales = std::isnan(scale_of(row.data(), cols)) ? std::numeric_limits<float>::quiet_NaN() : input.step;
+    float inverse = inverse_of(*scales);
+    for (int j = 0; j < cols; j++) {
+      float most = inverse == 0 ? 0 : std::clamp(row[j] * inverse, -127.0F, 127.0F);
+      values[j] = static_cast<uint8_t>(static_cast<int>(std::nearbyint(most)) + 128);
+    }
+  }
+}
+
 void naive_integer_product(const uint8_t* x, int rows, const QuantizedWeight& w, int32_t* sums) {
   for (int i = 0; i < rows; i++) {
     for (int n = 0; n < w.rows; n++) {
@@ -110,7 +135,7 @@ void naive_quantized_linear(const float* x, int rows, const QuantizedWeight& w, 
   std::vector<uint8_t> values(size_t(rows) * w.cols);
   std::vector<float> scales(rows);
   std::vector<int32_t> sums(size_t(rows) * w.rows);
-  quantize_rows(x, rows, w.cols, values.data(), scales.data());
+  quantize_rows(x, rows, w.cols, w.input(), values.data(), scales.data());
   naive_integer_product(values.data(), rows, w, sums.data());
   for (int i = 0; i < rows; i++) {
     for (int n = 0; n < w.rows; n++) {

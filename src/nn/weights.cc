@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 #include <utility>
@@ -68,13 +69,18 @@ void Weight::borrow(Dtype dtype, std::span<const std::byte> bytes) {
   bytes_ = bytes;
 }
 
-void Weight::borrow(std::span<const int8_t> values, std::span<const float> scales) {
+bool InputScales::operator==(const InputScales& other) const {
+  return step == other.step && std::ranges::equal(columns, other.columns);
+}
+
+void Weight::borrow(std::span<const int8_t> values, std::span<const float> scales, const InputScales& input) {
   if (std::cmp_not_equal(scales.size(), rows)) {
     throw base::Error(base::Kind::invalid,
                       fmt::format("weight {}: {} scales given for {} rows", name, scales.size(), rows));
   }
   borrow(Dtype::i8, std::as_bytes(values));
   scales_ = scales;
+  input_ = input;
 }
 
 void Weight::borrow(std::shared_ptr<const Packed> packed) {
@@ -86,7 +92,8 @@ void Weight::borrow(std::shared_ptr<const Packed> packed) {
 }
 
 int64_t Weight::stored_bytes() const {
-  return packed_ ? packed_->bytes() : static_cast<int64_t>(bytes_.size() + scales_.size_bytes());
+  return packed_ ? packed_->bytes()
+                 : static_cast<int64_t>(bytes_.size() + scales_.size_bytes() + input_.columns.size_bytes());
 }
 
 std::span<float> Weight::own() {
@@ -105,6 +112,7 @@ void Weight::release() {
   owned_ = {};
   bytes_ = {};
   scales_ = {};
+  input_ = {};
   packed_ = nullptr;
 }
 
@@ -121,6 +129,7 @@ void Weight::read(int64_t first, int64_t count, float* out) const {
       for (int64_t row = first; row < first + count; row++, from += cols, out += cols) {
         widen<int8_t>(from, cols, out,
                       [&](int8_t value) { return static_cast<float>(value) * scales_[row]; });
+        for (size_t j = 0; j < input_.columns.size(); j++) out[j] /= input_.columns[j];
       }
       return;
     case Dtype::packed: return packed_->read(first, count, out);

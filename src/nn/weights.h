@@ -16,6 +16,16 @@ enum class Dtype : uint8_t { f32, f16, bf16, i8, packed };
 size_t bytes_of(Dtype dtype);
 const char* name(Dtype dtype);  // as safetensors writes it: "F32"
 
+/// How a product in 8 bits takes its input: columns divided by these (none: as they are), then all rows by one step (0: each
+/// by its own).
+struct InputScales {
+  std::span<const float> columns;
+  float step = 0;
+
+  explicit operator bool() const { return !columns.empty() || step > 0; }
+  bool operator==(const InputScales& other) const;
+};
+
 /// Where a checkpoint keeps several weights in one tensor, this one's share: of the tensor's rows (a vector's
 /// elements), in blocks of `block`, every `count`-th block from the `index`-th on. GPT-NeoX's query, key and
 /// value lie so.
@@ -51,6 +61,7 @@ class Weight {
   Dtype dtype() const { return dtype_; }
   std::span<const std::byte> bytes() const { return bytes_; }
   std::span<const float> scales() const { return scales_; }  // of i8, one a row
+  const InputScales& input() const { return input_; }        // of i8
   const Packed* packed() const { return packed_.get(); }     // or null
   int64_t stored_bytes() const;                              // of all that the values are made of
 
@@ -59,7 +70,7 @@ class Weight {
   /// for.
   void borrow(Dtype dtype, std::span<const std::byte> bytes);
   /// The same in i8, with a scale a row.
-  void borrow(std::span<const int8_t> values, std::span<const float> scales);
+  void borrow(std::span<const int8_t> values, std::span<const float> scales, const InputScales& input = {});
   void borrow(std::shared_ptr<const Packed> packed);
   /// The values as owned f32, widened from what was borrowed, zero if there were none. The trainer's master
   /// copy.
@@ -78,6 +89,7 @@ class Weight {
   Dtype dtype_ = Dtype::f32;
   std::span<const std::byte> bytes_;
   std::span<const float> scales_;
+  InputScales input_;
   std::shared_ptr<const Packed> packed_;
   std::vector<float> owned_;
 };

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
+#include <map>
 
 #include "base/error.h"
 #include "nn/grouped.h"
@@ -58,7 +60,6 @@ Quantizable::Quantizable(const ModelFolder& folder, const QuantizableOptions& op
 
 void Quantizable::calibrate(std::span<const PackedItem> items, nn::kernel::Pool& pool) {
   auto [recording, inputs] = models::record_classifier(*model_, {});
-  std::vector<int> reads(layers_.size(), -1);  // which output is the layer's input
   for (const nn::Op& op : recording.ops) {
     if (op.kind != nn::Kind::linear) continue;
     auto layer = std::find_if(layers_.begin(), layers_.end(), [&](const Matrix& matrix) {
@@ -66,7 +67,7 @@ void Quantizable::calibrate(std::span<const PackedItem> items, nn::kernel::Pool&
     });
     if (layer == layers_.end()) continue;
     auto output = std::find(recording.outputs.begin(), recording.outputs.end(), op.inputs[0]);
-    reads[layer - layers_.begin()] = static_cast<int>(output - recording.outputs.begin());
+    layer->reads = static_cast<int>(output - recording.outputs.begin());
     if (output == recording.outputs.end()) recording.outputs.push_back(op.inputs[0]);
   }
   nn::Plan plan = nn::make_plan(std::move(recording), plan_options(nn::Format::f32));
@@ -74,10 +75,38 @@ void Quantizable::calibrate(std::span<const PackedItem> items, nn::kernel::Pool&
   PackedBatch batch;
   for (const PackedItem& item : items) batch.add(item.input_ids, item.type_ids);
   engine.run(batch.fill(inputs, plan.recording));
-  for (size_t i = 0; i < layers_.size(); i++) {
-    layers_[i].quantize(options_, engine.output(reads[i]), pool);
-    layers_[i].measure_noise(engine.output(reads[i]), pool);
+  std::map<int, std::vector<Matrix*>> readers;
+  for (Matrix& layer : layers_) {
+    layer.quantize(options_, engine.output(layer.reads), pool);
+    readers[layer.reads].push_back(&layer);
   }
+  for (auto& [output, layers] : readers) quantize_inputs(engine.output(output), layers, pool);
+}
+
+/// What the layers that read `x` divide it by, or its step; then their noise.
+void Quantizable::quantize_inputs(std::span<const float> x, std::span<Matrix*> readers,
+                                  nn::kernel::Pool& pool) {
+  const Scheme& scheme = *options_.scheme;
+  std::vector<const nn::Weight*> weights;
+  for (Matrix* layer : readers) weights.push_back(layer->weight);
+  auto noise = [&](const std::vector<float>& columns) {
+    double sum = 0;
+    for (Matrix* layer : readers) {
+      if (scheme.smooth) layer->in_8_bits = nn::quantize_weight(*layer->weight, columns);
+      if (scheme.range) layer->in_8_bits.input_step = nn::input_range(x, *scheme.range) / 127;
+      layer->measure_noise(x, pool);
+      sum += layer->noise;
+    }
+    return sum;
+  };
+  if (!scheme.smooth) return void(noise({}));
+  std::vector<float> best;
+  double least = HUGE_VAL;
+  for (int tenths = 0; tenths <= 10; tenths++) {
+    std::vector<float> columns = nn::smoothing(x, weights, tenths / 10.0);
+    if (double now = noise(columns); now < least) least = now, best = std::move(columns);
+  }
+  noise(best);
 }
 
 void Quantizable::Matrix::quantize(const QuantizableOptions& options, std::span<const float> x,
@@ -99,7 +128,7 @@ void Quantizable::Matrix::hold_quantized(nn::Weight& in) const {
   if (packed) {
     in.borrow(packed);
   } else {
-    in.borrow(in_8_bits.values, in_8_bits.scales);
+    in.borrow(in_8_bits.values, in_8_bits.scales, in_8_bits.input());
   }
 }
 

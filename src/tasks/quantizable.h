@@ -51,11 +51,14 @@ class Quantizable {
     nn::QuantizedWeight in_8_bits;             // or
     std::shared_ptr<const nn::Packed> packed;  // if there is one
 
+    int reads = -1;  // which of the calibration's outputs is its input
+
     void quantize(const QuantizableOptions& options, std::span<const float> x, nn::kernel::Pool& pool);
     void measure_noise(std::span<const float> x, nn::kernel::Pool& pool);
     void hold_exact(nn::Weight& in) const { in.borrow(dtype, stored); }
     void hold_quantized(nn::Weight& in) const;
   };
+  void quantize_inputs(std::span<const float> x, std::span<Matrix*> readers, nn::kernel::Pool& pool);
   void calibrate(std::span<const PackedItem> items, nn::kernel::Pool& pool);
 
   const ModelFolder& folder_;

@@ -17,6 +17,11 @@ using enum Scheme::Weights;
 
 constexpr Scheme kSchemes[] = {
     {"w8a8-dynamic", "8-bit weights by channel, activations by token", 8},
+    {"w8a8-minmax", "one step for all tokens, up to the largest activation", 8, channels, nn::Range::largest},
+    {"w8a8-percentile", "up to their 99.99th percentile", 8, channels, nn::Range::percentile},
+    {"w8a8-kl", "with the least divergence", 8, channels, nn::Range::divergence},
+    {"w8a8-mse", "with the least squared error", 8, channels, nn::Range::squared_error},
+    {"w8a8-smooth", "w8a8-dynamic after SmoothQuant, its alpha tuned", 8, channels, {}, true},
     {"w8", "weights alone, in groups of columns, rounded to 8 bits", 8, rounded},
     {"w4", "the same to 4 bits", 4, rounded},
     {"gptq", "4 bits, rounding made up for by later columns", 4, gptq},
@@ -24,7 +29,7 @@ constexpr Scheme kSchemes[] = {
 };
 
 constexpr const char* kMethod = "textmill";
-constexpr int64_t kFormatVersion = 2;  // 2: 4 and 8 bits in groups; 1 had 8 bits by channel alone
+constexpr int64_t kFormatVersion = 2;  // 2: weights in groups, scales of inputs; 1 had w8a8-dynamic alone
 
 Quantization read_own(const JsonView& q) {
   if (q.at("format_version").integer(1) > kFormatVersion) {
@@ -121,7 +126,7 @@ Json quantization_config(const Scheme& scheme, const std::optional<nn::PackedFor
                          const std::vector<std::string>& plain) {
   if (own) {
     Json json = Json::object({{"quant_method", kMethod},
-                              {"format_version", packing ? kFormatVersion : 1},
+                              {"format_version", &scheme == kSchemes ? 1 : kFormatVersion},
                               {"scheme", scheme.name}});
     if (packing) {
       json.set("bits", packing->bits);

@@ -7,6 +7,7 @@
 
 #include "base/files.h"
 #include "format/json.h"
+#include "nn/calibrate.h"
 #include "nn/packed.h"
 
 namespace textmill::tasks {
@@ -17,6 +18,9 @@ struct Scheme {
   const char *name, *is;
   int bits;  // of a weight
   Weights weights = Weights::channels;
+  std::optional<nn::Range> range =
+      {};               // all rows of an input share a step, found by this; else each has its own
+  bool smooth = false;  // SmoothQuant, with the α that loses least
 };
 std::span<const Scheme> schemes();
 /// Throws invalid naming what there is, and the nearest.

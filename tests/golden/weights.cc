@@ -1,11 +1,12 @@
 // weights ALGORITHM FILE BITS GROUP LAYOUT OUT IN: a linear layer's weight [OUT, IN] in few bits, as FILE.out: its tensors as
 // "layer.*", and what they mean as "read". ALGORITHM is round, gptq or awq, of FILE's "w" with inputs "x" [rows, IN]; or
-// read, of FILE's own "layer.*".
+// read, of FILE's own "layer.*". Or it is range0 to range3 (nn::Range): prints input_range of "x".
 
 #include <cstdio>
 #include <string>
 
 #include "base/error.h"
+#include "nn/calibrate.h"
 #include "nn/grouped.h"
 #include "nn/kernel/pool.h"
 
@@ -42,6 +43,12 @@ int run(char** argv) {
   for (auto [name, value] : kLayouts) format.layout = layout == name ? value : format.layout;
   int64_t rows = std::stoll(argv[6]), cols = std::stoll(argv[7]);
   nn::Safetensors file{base::Path(argv[2])};
+  if (algorithm.starts_with("range")) {
+    const nn::StoredTensor& x = *file.find("x");
+    std::span<const float> values(reinterpret_cast<const float*>(x.bytes.data()), size_t(x.count()));
+    std::printf("%.9g\n", nn::input_range(values, static_cast<nn::Range>(algorithm.back() - '0')));
+    return 0;
+  }
   auto matrix = packed(algorithm, file, format, rows, cols);
   if (!matrix) throw base::Error(base::Kind::invalid, "no such layer");
   std::vector<float> read(rows * cols);
