@@ -217,6 +217,7 @@ void Jobs::act(records::Resource& job, std::optional<records::Attempt>& attempt,
   }
   if (const auto* again = std::get_if<plan::Retry>(&action)) retry(job.name, *attempt, again->message);
   if (const auto* end = std::get_if<plan::Finish>(&action)) {
+    if (attempt && began_meanwhile(attempt->token)) return;  // it is asked to stop when it is looked at next
     finish(job.name, *end);
     if (attempt) forget(attempt->token);
   }
@@ -276,6 +277,13 @@ std::string Jobs::laid_out(const records::Resource& job, const records::Attempt&
     bool user = ours && ours->kind() == base::Kind::invalid;
     return fmt::format("{}{}", user ? "ClientError: " : "InternalServerError: ", error.what());
   }
+}
+
+/// Ends the laying out of an attempt. True if a runner came of it after all.
+bool Jobs::began_meanwhile(const std::string& token) {
+  if (!preparing_.contains(token)) return false;
+  no_longer_prepared(token);
+  return was_begun(folder(token));
 }
 
 /// Waits for the thread that lays the attempt out.

@@ -62,6 +62,7 @@ class Jobs {
   void give_up(const records::Resource& job, const std::exception& error);
   void watch(const records::Attempt& attempt);
   void forget(const std::string& token);
+  bool began_meanwhile(const std::string& token);
   void no_longer_prepared(const std::string& token);
   std::string laid_out(const records::Resource& job, const records::Attempt& attempt,
                        const std::stop_token& stop);

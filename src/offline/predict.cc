@@ -1,13 +1,19 @@
 #include "offline/predict.h"
 
-#include <algorithm>
+#include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
+
+#include "base/error.h"
 #include "offline/batches.h"
 
 namespace textmill::offline {
 namespace {
 
-std::string line_of(const tasks::Encoder& encoder, std::span<const float> outputs) {
+std::string line_of(const tasks::Encoder& encoder, std::span<const float> outputs, const std::string& where) {
+  if (!std::ranges::all_of(outputs, [](float x) { return std::isfinite(x); }))
+    throw base::Error(base::Kind::internal, where + ": the model's outputs are not finite");
   if (encoder.embeds()) {
     std::string line;
     if (encoder.modules().normalize) {
@@ -34,12 +40,15 @@ void predict(const PredictOptions& options, std::stop_token stop,
     const tasks::PackedItem* items[] = {&item};
     std::vector<float> outputs;
     encoder.run(items, outputs);
-    return line(line_of(encoder, outputs));
+    return line(line_of(encoder, outputs, "the text"));
   }
   data::DatasetReader reader(options.data, options.columns, false);
+  int64_t rows = 0;
   answer_rows(
       encoder, reader, std::move(stop), [](const data::Example&) {},
-      [&](const Answered& row) { line(line_of(encoder, row.outputs)); });
+      [&](const Answered& row) {
+        line(line_of(encoder, row.outputs, fmt::format("{}: row {}", options.data.string(), ++rows)));
+      });
 }
 
 }  // namespace textmill::offline

@@ -33,7 +33,7 @@ AdamW::AdamW(std::vector<Parameter> parameters, AdamWOptions options, nn::kernel
 
 void AdamW::restore(int64_t steps) {
   steps_ = settled_ = steps;
-  learning_rates_.clear();
+  for (auto& passed : passed_) passed.clear();
   auto moves = [](float x) { return x != 0; };
   for (size_t i = 0; i < parameters_.size(); i++) {
     State& state = state_[i];
@@ -55,8 +55,8 @@ void AdamW::prepare(size_t index, std::span<const int32_t> rows) {
   pool_->run(static_cast<int>(state.rows.size()), [&](int i, int) { catch_up(index, state.rows[i]); });
 }
 
-AdamW::Scalars AdamW::scalars(int64_t step, bool decays) const {
-  double rate = learning_rates_[step - settled_], t = static_cast<double>(step + 1);
+AdamW::Scalars AdamW::scalars(double rate, bool decays) const {
+  double t = static_cast<double>(steps_ + 1);
   return {.decay = static_cast<float>(1 - rate * (decays ? options_.weight_decay : 0)),
           .step_size = static_cast<float>(rate / (1 - std::pow(options_.beta1, t))),
           .root_correction = static_cast<float>(std::sqrt(1 - std::pow(options_.beta2, t)))};
@@ -79,14 +79,28 @@ void AdamW::update(size_t index, int64_t first, int64_t count, const Scalars& s,
 void AdamW::catch_up(size_t index, int64_t row) {
   State& state = state_[index];
   int64_t cols = parameters_[index].cols;
-  bool decays = parameters_[index].decays;
-  for (int64_t& step = state.applied[row]; step < steps_; step++) {
-    Scalars s = scalars(step, decays);
-    if (state.moving[row]) {
-      update(index, row * cols, cols, s, 0);
-    } else if (s.decay != 1) {
-      for (float& value : parameters_[index].values.subspan(row * cols, cols)) value *= s.decay;
+  auto missed = std::span(passed_[parameters_[index].decays]).subspan(state.applied[row] - settled_);
+  state.applied[row] = steps_;
+  if (state.moving[row]) {
+    for (const Scalars& s : missed) update(index, row * cols, cols, s, 0);
+  } else if (parameters_[index].decays && options_.weight_decay != 0) {
+    shrink(parameters_[index].values.subspan(row * cols, cols), missed);
+  }
+}
+
+/// A row whose moments are 0 only decays, by one factor after the other: a block of it stays in registers meanwhile.
+void AdamW::shrink(std::span<float> row, std::span<const Scalars> steps) {
+  constexpr size_t kBlock = 32;
+  for (; row.size() >= kBlock; row = row.subspan(kBlock)) {
+    float block[kBlock];
+    std::copy_n(row.begin(), kBlock, block);
+    for (const Scalars& s : steps) {
+      for (float& value : block) value *= s.decay;
     }
+    std::copy_n(block, kBlock, row.begin());
+  }
+  for (const Scalars& s : steps) {
+    for (float& value : row) value *= s.decay;
   }
 }
 
@@ -121,8 +135,9 @@ double AdamW::gradient_norm() const {
 }
 
 void AdamW::step(double learning_rate, double gradient_scale) {
-  learning_rates_.push_back(learning_rate);
-  Scalars with = scalars(steps_, true), without = scalars(steps_, false);
+  Scalars with = scalars(learning_rate, true), without = scalars(learning_rate, false);
+  passed_[0].push_back(without);
+  passed_[1].push_back(with);
   auto all = pieces();
   pool_->run(static_cast<int>(all.size()), [&](int task, int) {
     auto [index, first, count] = all[task];
@@ -138,6 +153,7 @@ void AdamW::step(double learning_rate, double gradient_scale) {
   });
   for (State& state : state_) state.rows.clear();
   steps_++;
+  if (deferred() >= kMostDeferred) settle();
 }
 
 void AdamW::settle() {
@@ -150,7 +166,7 @@ void AdamW::settle() {
     });
   }
   settled_ = steps_;
-  learning_rates_.clear();
+  for (auto& passed : passed_) passed.clear();
 }
 
 }  // namespace textmill::train

@@ -26,10 +26,12 @@ struct Parameter {
 /// AdamW (Loshchilov and Hutter 2019) with the arithmetic of torch.optim.AdamW in f32, and torch's clipping.
 ///
 /// Rows without a gradient still move: their moments shrink, and push. For a parameter `by_rows` those steps are applied
-/// when the row is next read or saved, one after the other, with the same arithmetic: the bytes are those of applying
-/// them at once. Bytes do not depend on the number of threads.
+/// when the row is next read or saved, or after kMostDeferred steps, so that a save is never far away; one after the other,
+/// with the same arithmetic: the bytes are those of applying them at once. Bytes do not depend on the number of threads.
 class AdamW {
  public:
+  static constexpr int64_t kMostDeferred = 256;
+
   AdamW(std::vector<Parameter> parameters, AdamWOptions options, nn::kernel::Pool& pool);
 
   /// Before the step's forward pass: parameter `index` (by_rows) will be read in these rows (repeated ones count once),
@@ -46,6 +48,8 @@ class AdamW {
   void settle();
 
   int64_t steps() const { return steps_; }
+  /// Steps that some row may not have seen.
+  int64_t deferred() const { return steps_ - settled_; }
   std::span<float> first_moment(size_t index) { return state_[index].m; }
   std::span<float> second_moment(size_t index) { return state_[index].v; }
   /// After moments and values were loaded, settled.
@@ -66,8 +70,9 @@ class AdamW {
     int64_t first, count;  // values, or, by rows, places in State::rows
   };
   std::vector<Piece> pieces() const;
-  Scalars scalars(int64_t step, bool decays) const;
+  Scalars scalars(double learning_rate, bool decays) const;  // of the coming step
   void catch_up(size_t index, int64_t row);
+  static void shrink(std::span<float> row, std::span<const Scalars> steps);
   void update(size_t index, int64_t first, int64_t count, const Scalars& s, double gradient_scale);
 
   std::vector<Parameter> parameters_;
@@ -76,7 +81,7 @@ class AdamW {
   const nn::kernel::Kernels* kernels_;
   std::vector<State> state_;
   int64_t steps_ = 0, settled_ = 0;
-  std::vector<double> learning_rates_;  // of the steps after settled_
+  std::vector<Scalars> passed_[2];  // of the steps after settled_, without decay and with
 };
 
 }  // namespace textmill::train

@@ -85,6 +85,27 @@ TEST_F(AdamWTest, by_rows_is_exact) {
   EXPECT_TRUE(std::ranges::equal(lazy.second_moment(0), dense.second_moment(0)));
 }
 
+// A row that is never read waits for no more than so many steps, whatever its width.
+TEST_F(AdamWTest, what_is_deferred_is_bounded) {
+  constexpr int kRows = 3, kCols = 70, kSteps = 2 * AdamW::kMostDeferred + 10;
+  Values plain(kRows * kCols), sparse(kRows * kCols);
+  AdamWOptions options{.weight_decay = 0.1};
+  AdamW dense({{plain.values, plain.gradient, kCols}}, options, one_thread);
+  AdamW lazy({{sparse.values, sparse.gradient, kCols, true, true}}, options, threads);
+  int64_t most = 0;
+  for (int step = 0; step < kSteps; step++) {
+    std::vector<int32_t> rows{0};
+    lazy.prepare(0, rows);
+    for (int col = 0; col < kCols; col++) plain.gradient[col] = sparse.gradient[col] = noise(step, col);
+    dense.step(1e-2, 1);
+    lazy.step(1e-2, 1);
+    most = std::max(most, lazy.deferred());
+  }
+  EXPECT_LT(most, AdamW::kMostDeferred);
+  lazy.settle();
+  EXPECT_EQ(std::memcmp(sparse.values.data(), plain.values.data(), plain.values.size() * 4), 0);
+}
+
 TEST_F(AdamWTest, any_number_of_threads_gives_the_same_bytes) {
   constexpr size_t kCount = 200'003;
   Values a(kCount), b(kCount);

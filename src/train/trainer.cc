@@ -79,12 +79,13 @@ std::optional<StepResult> Trainer::step(const Examples& examples, std::span<cons
     if (!loss) return {};
     result.loss += *loss;
   }
-  if (!std::isfinite(result.loss)) {
-    throw base::Error(base::Kind::invalid,
-                      fmt::format("the loss of step {} is {}: the learning rate {} is too high", step + 1,
-                                  result.loss, options_.learning_rate));
-  }
   result.gradient_norm = adamw_.gradient_norm();
+  if (!std::isfinite(result.loss) || !std::isfinite(result.gradient_norm)) {
+    throw base::Error(
+        base::Kind::invalid,
+        fmt::format("the loss of step {} is {}, its gradient's norm {}: the learning rate {} is too high",
+                    step + 1, result.loss, result.gradient_norm, options_.learning_rate));
+  }
   double scale = options_.max_grad_norm > 0
                      ? std::min(1.0, options_.max_grad_norm / (result.gradient_norm + 1e-6))  // torch's 1e-6
                      : 1.0;

@@ -124,6 +124,20 @@ def test_stop(clients, start, refused):
         "ValidationException", 400, "The request was rejected because the training job is in status Stopped.")
 
 
+def test_jobs_stopped_while_they_start(clients, start, server):
+    """Wherever the start is: one end, and no runner that the server has forgotten."""
+    names = []
+    for i in range(12):
+        names.append(start("sleep 60"))
+        time.sleep(0.004 * i)
+        clients[0].stop_training_job(TrainingJobName=names[-1])
+    for name in names:
+        done = jobs.finish(clients[0], name)
+        assert done["TrainingJobStatus"] == "Stopped" and jobs.statuses(done)[-1] == "Stopped", done
+    await_that(lambda: not list((server.folder / "jobs").iterdir()), "no attempt's folder is left")
+    assert not [line for line in server.log_lines() if line["event"] == "job_not_tended"]
+
+
 def test_limits_of_time(clients, run):
     done = run("echo m > model/m; sleep 60", StoppingCondition={"MaxRuntimeInSeconds": 1})
     assert (done["TrainingJobStatus"], done["SecondaryStatus"]) == ("Stopped", "MaxRuntimeExceeded")

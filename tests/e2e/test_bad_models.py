@@ -103,3 +103,11 @@ def test_without_a_tokenizer_text_is_refused(textmill, folder):
     (folder / "vocab.txt").unlink()
     done = textmill("predict", folder, "the film", check=False)
     assert done.returncode == 2 and "holds neither tokenizer.json nor vocab.txt; give input_ids" in done.stderr
+
+
+def test_answers_that_are_no_numbers_are_refused(textmill, folder, tmp_path):
+    rewrite(folder, lambda tensors: tensors["classifier.weight"].fill_(float("nan")))
+    (tmp_path / "texts.txt").write_text("the film\nwas great\n")
+    for arguments in (["the film"], ["--data", tmp_path / "texts.txt"]):
+        done = textmill("predict", folder, *arguments, check=False)
+        assert done.returncode == 1 and "not finite" in done.stderr and not done.stdout, done
