@@ -42,7 +42,10 @@ class Bench:
         peak = self.peaks.get({"f32": "f32_gflops", "bf16": "bf16_gflops", "int8": "int8_gops"}[precision])
         if not peak:
             return f"no {precision} peak on this machine"
-        return f"products at {(3 if training else 1) * flops * tokens_per_second / peak[1] / 1e7:.0f} % of the {precision} peak"
+        share = f"products at {(3 if training else 1) * flops * tokens_per_second / peak[1] / 1e7:.0f} % of the {precision} peak"
+        if self.peaks.get("int8_gops", [0, 0])[1] >= 1500:
+            return share
+        return f"{share}; with 256-bit data paths reached from {85 if precision == 'f32' else 75} %"
 
     def first_rows(self, count: int) -> Path:
         path = self.work / f"mrpc-{count}.tsv"
