@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs what is missing, and only that: `tools/setup.sh build python:tests ...`
 #   GROUP        the Debian packages of that group in packaging/debian-packages.txt
-#   python:NAME  requirements/NAME.txt into .venv, then NAME.nodeps.txt without dependencies
+#   python:NAME  requirements/NAME.txt into .venv, then NAME.nodeps.txt without dependencies, and folders of the sources
+#                of the packages in NAME.sources.txt into .venv/share
 #   own:NAME     requirements/NAME.txt, which names everything, into .venv-NAME
 # As root it installs, as a user it uses sudo; without either it prints the one line to run and exits 2.
 set -eu
@@ -31,10 +32,24 @@ install_packages() {
   $as env DEBIAN_FRONTEND=noninteractive $install >&2
 }
 
+# A folder of a package's source distribution, such as a test suite that no wheel carries.
+unpack_source() {
+  downloaded=$(mktemp -d)
+  before=$(printf %s "$2" | tr -cd / | wc -c)
+  mkdir -p .venv/share
+  if .venv/bin/python -m pip download -q --disable-pip-version-check --no-deps --no-binary :all: -d "$downloaded" "$1" >&2 &&
+    tar xzf "$downloaded"/*.tar.gz -C .venv/share --strip-components=$((before + 1)) --wildcards "*/$2/*"; then
+    echo "setup: .venv/share/${2##*/} of $1" >&2
+  else
+    echo "setup: the source of $1 could not be had; the tests that want it are skipped" >&2
+  fi
+  rm -rf "$downloaded"
+}
+
 # Installed means: .venv holds a stamp with the checksum of the requirements.
 install_python() {
-  requirements=requirements/$1.txt nodeps=requirements/$1.nodeps.txt
-  stamp=.venv/.installed-$1-$(cat "$requirements" "$nodeps" 2>/dev/null | sha256sum | cut -c1-16)
+  requirements=requirements/$1.txt nodeps=requirements/$1.nodeps.txt sources=requirements/$1.sources.txt
+  stamp=.venv/.installed-$1-$(cat "$requirements" "$nodeps" "$sources" 2>/dev/null | sha256sum | cut -c1-16)
   [ ! -e "$stamp" ] || return 0
   [ -x .venv/bin/python ] || python3 -m venv .venv
   pip=".venv/bin/python -m pip install -q --disable-pip-version-check"
@@ -44,6 +59,7 @@ install_python() {
   [ -z "$torch" ] || $pip "$torch" >&2
   $pip -r "$requirements" >&2
   [ ! -e "$nodeps" ] || $pip --no-deps -r "$nodeps" >&2
+  [ ! -e "$sources" ] || while read -r package folder; do unpack_source "$package" "$folder"; done < "$sources"
   : > "$stamp"
 }
 
