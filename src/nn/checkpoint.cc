@@ -55,7 +55,9 @@ std::shared_ptr<const Packed> find_packed(const Weight& weight, const Safetensor
   if (weight.is_vector || weight.share.count != 1 || !weight.name.ends_with(".weight")) return nullptr;
   for (const std::string& name : names_of(weight.name, prefix)) {
     std::string layer = layer_of(name);
-    auto part = [&](const std::string& suffix) { return checkpoint.find(layer + "." + suffix); };
+    auto part = [&](const std::string& suffix) {
+      return checkpoint.find(fmt::format("{}.{}", layer, suffix));
+    };
     auto found =
         Packed::load(format, weight.rows, weight.cols, part, checkpoint.path().string() + ": " + layer);
     if (found) return found;
