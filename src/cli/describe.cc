@@ -1,5 +1,6 @@
 #include "offline/describe.h"
 
+#include "base/error.h"
 #include "cli/commands.h"
 #include "cli/output.h"
 
@@ -7,6 +8,8 @@ namespace textmill::cli {
 namespace {
 
 int describe(const Values& values) {
+  if (values.has("threads") && !values.on("calibrate"))
+    throw base::Error(base::Kind::invalid, "--threads: only with --calibrate");
   Output out;
   out.line() +=
       format::to_pretty_text(offline::describe(values.text("MODEL"), values.on("calibrate"),

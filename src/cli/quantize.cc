@@ -23,14 +23,12 @@ std::optional<nn::PackedLayout> layout_option(const Values& values) {
                     fmt::format("--layout: '{}': expected textmill, gptq or awq", layout));
 }
 
-/// "w8a8-dynamic|w8|w4", and what they are.
-std::pair<std::string, std::string> scheme_help() {
-  std::string names, all;
-  for (const tasks::Scheme& scheme : tasks::schemes()) {
-    names += fmt::format("{}{}", names.empty() ? "" : "|", scheme.name);
+/// Each scheme's name and what it is.
+std::string scheme_help() {
+  std::string all;
+  for (const tasks::Scheme& scheme : tasks::schemes())
     all += fmt::format("{}{}: {}", all.empty() ? "" : "; ", scheme.name, scheme.is);
-  }
-  return {names, fmt::format("{} ({})", all, tasks::schemes()[0].name)};
+  return fmt::format("{} ({})", all, tasks::schemes()[0].name);
 }
 
 int quantize(const Values& values) {
@@ -66,7 +64,7 @@ int quantize(const Values& values) {
 }  // namespace
 
 Command quantize_command() {
-  static const auto scheme = scheme_help();
+  static const std::string scheme = scheme_help();  // options are views
   return {"quantize",
           "a quantized model that loses no more than a goal; exit status 3 if none does",
           {{"MODEL", "a Hugging Face folder, or a model.tar.gz of one"}},
@@ -80,7 +78,7 @@ Command quantize_command() {
                {"max-loss", "X", "share of the metric in f32 that may be lost (0.01)"},
                {"max-loss-absolute", "X", "the same as a difference"},
                {"confidence", "P", "share of bootstrap resamples of the rows that must keep to it (0.5)"},
-               {"scheme", scheme.first, scheme.second},
+               {"scheme", "NAME", scheme},
                {"group-size", "N",
                 "input columns that share a scale where weights alone are quantized; 0: all (128)"},
                {"layout", "textmill|gptq|awq",

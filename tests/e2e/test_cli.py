@@ -120,7 +120,7 @@ def test_jsonl_and_csv_of_pairs(textmill, tokenizer, tmp_path):
      "batch-size 1000000 times gradient-accumulation 1000000 is too large"),
     (["serve", "M", "--listen", "8080"], "--listen 8080: expected ADDRESS:PORT"),
     (["serve", "M", "--listen", "127.0.0.1:99999"], "--listen 127.0.0.1:99999: expected ADDRESS:PORT"),
-    (["describe", "M", "--threads", "2"], "--threads: no such option"),
+    (["describe", "M", "--threads", "2"], "--threads: only with --calibrate"),
     (["--verison"], "--verison: no such command; did you mean --version?"),
     (["--version", "extra"], "'extra': one argument too many"),
     (["completion", "bash", "zsh"], "'zsh': one argument too many"),
