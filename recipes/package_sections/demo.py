@@ -124,6 +124,14 @@ def upload(work: Path) -> None:
         s3.upload_file(str(work / f"{name}.tsv"), BUCKET, f"{name}/{name}.tsv")
 
 
+def progress(job: dict) -> str:
+    seen = {m["MetricName"]: m["Value"] for m in job.get("FinalMetricDataList", [])}
+    line = f"   {job['SecondaryStatus']}"
+    if "rate" in seen:
+        line += f": step {seen['step']:.0f} of {seen['steps']:.0f}, loss {seen['train:loss']:.3f}, {seen['rate']:.0f} samples/s"
+    return line
+
+
 def train() -> dict:
     """The training job to its end: what describes it then. Its metrics make the line of progress."""
     sagemaker = boto3.client("sagemaker")
@@ -139,15 +147,13 @@ def train() -> dict:
                          "text": "description", "label": "section"})
     shown, due = "", time.monotonic()
     while (job := sagemaker.describe_training_job(TrainingJobName=NAME))["TrainingJobStatus"] == "InProgress":
-        seen = {m["MetricName"]: m["Value"] for m in job.get("FinalMetricDataList", [])}
-        line = f"   {job['SecondaryStatus']}"
-        if "rate" in seen:
-            line += f": step {seen['step']:.0f} of {seen['steps']:.0f}, loss {seen['train:loss']:.3f}, {seen['rate']:.0f} samples/s"
+        line = progress(job)
         if line != shown and (sys.stdout.isatty() or time.monotonic() >= due):
             print(f"\r\033[K{line}" if sys.stdout.isatty() else line, end="" if sys.stdout.isatty() else "\n", flush=True)
             shown, due = line, time.monotonic() + 10
         time.sleep(0.5)
     print("\r\033[K" if sys.stdout.isatty() else "", end="")
+    print(progress(job), flush=True)
     if job["TrainingJobStatus"] != "Completed":
         sys.exit(f"the training job is {job['TrainingJobStatus']}: {job.get('FailureReason')}")
     return job

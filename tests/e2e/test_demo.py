@@ -38,7 +38,7 @@ def test_the_demo(build, minilm, tmp_path):
     if "run `apt-get update`" in out:
         pytest.skip("this machine has no package index")
     assert demo.returncode == 0, out
-    for words in (r"Training: step \d+ of 50, loss \d\.\d+, \d+ samples/s\n", r"InService after \d+\.\d\d s\n", r"held-out accuracy      0\.\d{3} ", r"answer over HTTP       \d+\.\d\d ms"):
+    for words in (r"(Training|Completed): step \d+ of 50, loss \d\.\d+, \d+ samples/s\n", r"InService after \d+\.\d\d s\n", r"held-out accuracy      0\.\d{3} ", r"answer over HTTP       \d+\.\d\d ms"):
         assert re.search(words, out), (words, out)
     assert (tmp_path / "model.tar.gz").exists()
     await_that(lambda: not processes(tmp_path), "its processes are gone")

@@ -111,7 +111,9 @@ def test_describe(trained, textmill, inputs, tmp_path):
     assert found["bytes"]["f32"] == 4 * found["parameters"]
     with tarfile.open(tmp_path / "model.tar.gz", "w:gz") as archive:
         archive.add(output, arcname=".", filter=lambda item: None if "checkpoints" in item.name else item)
-    assert json.loads(textmill("describe", tmp_path / "model.tar.gz").stdout) == found
+    archived = json.loads(textmill("describe", tmp_path / "model.tar.gz").stdout)
+    serve, other = (one.pop("memory")["serve"]["f32"] for one in (found, archived))  # what a process itself takes varies a little
+    assert archived == found and other == pytest.approx(serve, rel=0.2)
     assert textmill("describe", inputs["train"].parent, check=False).returncode == 2
 
 
