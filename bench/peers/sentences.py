@@ -22,10 +22,20 @@ def export(args):
     from transformers import AutoModel
 
     model = AutoModel.from_pretrained(args.model, dtype=torch.float32, attn_implementation="eager").eval()
+
+    class States(torch.nn.Module):
+        def __init__(self, encoder):
+            super().__init__()
+            self.encoder = encoder
+
+        def forward(self, input_ids, attention_mask, token_type_ids):
+            return self.encoder(input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids).last_hidden_state
+
     names = ["input_ids", "attention_mask", "token_type_ids"]
     with torch.no_grad():
-        torch.onnx.export(model, (torch.ones(2, 16, dtype=torch.int64),) * 3, args.output + ".raw", input_names=names,
-                          output_names=["states", "pooled"], dynamo=False, opset_version=14,
+        ones = torch.ones(2, 16, dtype=torch.int64)
+        torch.onnx.export(States(model).eval(), (ones, ones, ones), args.output + ".raw", input_names=names,
+                          output_names=["states"], dynamo=False, opset_version=14,
                           dynamic_axes={n: {0: "batch", 1: "length"} for n in [*names, "states"]})
     optimizer.optimize_model(args.output + ".raw", model_type="bert", num_heads=model.config.num_attention_heads,
                              hidden_size=model.config.hidden_size, optimization_options=FusionOptions("bert")).save_model_to_file(args.output + ".fused")
