@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import threading
+from pathlib import Path
 
 from .servers import await_that
 
@@ -74,6 +75,10 @@ class ModelServer:
     def metric(self, name):
         found = re.search(rf"^{re.escape(name)} (\S+)$", self.get("/metrics")[1].decode(), re.M)
         return float(found[1]) if found else 0.0
+
+    def resident(self) -> int:
+        """Bytes of it that are in memory."""
+        return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
     def alive(self) -> bool:
         return self.get("/ping")[0] == 200 and len(self.json({"inputs": "great"})) == 1

@@ -1,6 +1,7 @@
 #include "contract/layout.h"
 
 #include <cstdlib>
+
 namespace textmill::contract {
 
 Layout Layout::from_environment() {

@@ -33,12 +33,7 @@ class Layout {
   base::Path root_;
 };
 
-/// What a container's exit status says: 0 is Completed, another Failed. A job that was asked to stop (SIGTERM) and did
-/// ends as one that the signal ended.
-inline constexpr int kCompleted = 0;
-inline constexpr int kStopped = 128 + 15;
-/// From SIGTERM to SIGKILL, for training and for serving.
-inline constexpr int kTrainingGraceSeconds = 120;
+/// From SIGTERM to SIGKILL, for serving.
 inline constexpr int kServingGraceSeconds = 30;
 
 /// Leaves the message in output/failure (the platform shows its first 1024 characters). A cancelled job leaves none.

@@ -53,8 +53,7 @@ std::string not_started(const Program& program, const User& user, int error) {
   if (error == EACCES && user.other)
     what += fmt::format(
         " (the server is root, so programs run as the user {}, who must be allowed to read this one and to "
-        "enter its "
-        "folders)",
+        "enter its folders)",
         user.user);
   return what;
 }

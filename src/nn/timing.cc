@@ -69,6 +69,21 @@ Plan plan_of(Recorder& r, Format format) {
   return make_plan(r.finish(), {.format = format, .patterns = cpu_patterns()});
 }
 
+/// Seconds a FLOP of a plan that reads `inputs`, for sequences of these lengths.
+double cost_of(Cpu& engine, const Plan& plan, Space space, std::span<const Tensor> inputs,
+               const std::vector<int32_t>& lengths) {
+  Batch batch;
+  batch.set_rows(space, lengths);
+  int rows = std::accumulate(lengths.begin(), lengths.end(), 0);
+  for (Tensor input : inputs) {
+    std::vector<float> values(static_cast<size_t>(rows) * plan.recording.tensors[input.id].cols);
+    for (size_t i = 0; i < values.size(); i++) values[i] = static_cast<float>(i % 17) * 0.1F - 0.8F;
+    batch.set_input(input, values);
+  }
+  batch.derive(plan.recording);
+  return seconds_of(engine, batch) / static_cast<double>(plan.flops(batch));
+}
+
 /// Seconds a FLOP of a stack of blocks, for each of kRows.
 std::vector<double> measure_products(int width, Format format, bool in_8_bits, kernel::Pool& pool) {
   size_t bytes = size_t{8} * width * width * (in_8_bits ? 1 : format == Format::bf16 ? 2 : 4);
@@ -89,15 +104,7 @@ std::vector<double> measure_products(int width, Format format, bool in_8_bits, k
   Plan plan = plan_of(r, format);
   Cpu engine(plan, pool);
   std::vector<double> costs;
-  for (int count : kRows) {
-    std::vector<float> values(static_cast<size_t>(count) * width);
-    for (size_t i = 0; i < values.size(); i++) values[i] = static_cast<float>(i % 17) * 0.1F - 0.8F;
-    Batch batch;
-    batch.set_rows(rows, std::vector{count});
-    batch.set_input(input, values);
-    batch.derive(plan.recording);
-    costs.push_back(seconds_of(engine, batch) / static_cast<double>(plan.flops(batch)));
-  }
+  for (int count : kRows) costs.push_back(cost_of(engine, plan, rows, {{input}}, {count}));
   return costs;
 }
 
@@ -110,15 +117,10 @@ std::vector<double> measure_attention(Format format, kernel::Pool& pool) {
   r.output(r.attend(inputs[0], {.key = inputs[1], .value = inputs[2]}, {.head_dim = kHeadDim}));
   Plan plan = plan_of(r, format);
   Cpu engine(plan, pool);
-  std::vector<float> values(static_cast<size_t>(kLengths[std::size(kLengths) - 1]) * kAttentionWidth);
-  for (size_t i = 0; i < values.size(); i++) values[i] = static_cast<float>(i * 7 % 13) * 0.1F - 0.6F;
   std::vector<double> costs;
   for (int length : kLengths) {
-    Batch batch;
-    batch.set_rows(rows, std::vector<int32_t>(kLengths[std::size(kLengths) - 1] / length, length));
-    for (Tensor input : inputs) batch.set_input(input, values);
-    batch.derive(plan.recording);
-    costs.push_back(seconds_of(engine, batch) / static_cast<double>(plan.flops(batch)));
+    std::vector<int32_t> lengths(kLengths[std::size(kLengths) - 1] / length, length);
+    costs.push_back(cost_of(engine, plan, rows, inputs, lengths));
   }
   return costs;
 }
@@ -160,8 +162,7 @@ Timing::Timing(Format format, bool in_8_bits, kernel::Pool& pool) {
     in_floats_.push_back(curve(false));
     if (in_8_bits) in_8_bits_.push_back(curve(true));
   }
-  attention_.push_back(
-      {std::log(kAttentionWidth), logarithms(kLengths), logarithms(measure_attention(format, pool))});
+  attention_ = {std::log(kAttentionWidth), logarithms(kLengths), logarithms(measure_attention(format, pool))};
 }
 
 double Timing::seconds(const Plan& plan, const Batch& batch) const {
@@ -173,7 +174,7 @@ double Timing::seconds(const Plan& plan, const Batch& batch) const {
     const Rows& rows = batch.rows(plan.recording.tensors[step.op.inputs[0]].space);
     if (step.op.kind == Kind::attend) {
       double pair = 4.0 * plan.recording.tensors[step.op.inputs[0]].cols;
-      sum += flops * at(attention_, kAttentionWidth, flops / pair / rows.count);
+      sum += flops * std::exp(attention_.at(std::log(flops / pair / rows.count)));
       continue;
     }
     const Weight& weight = *plan.recording.weights[step.op.weights[0]];

@@ -29,7 +29,8 @@ class Timing {
   using Curves = std::vector<Curve>;  // by width
   static double at(const Curves& curves, double width, double rows);
 
-  Curves in_floats_, in_8_bits_, attention_;
+  Curves in_floats_, in_8_bits_;
+  Curve attention_;  // by length
 };
 
 }  // namespace textmill::nn

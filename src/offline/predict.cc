@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 
 #include "base/error.h"
 #include "offline/batches.h"
@@ -12,15 +11,11 @@ namespace textmill::offline {
 namespace {
 
 std::string line_of(const tasks::Encoder& encoder, std::span<const float> outputs, const std::string& where) {
-  if (!std::ranges::all_of(outputs, [](float x) { return std::isfinite(x); }))
+  if (!tasks::is_finite(outputs))
     throw base::Error(base::Kind::internal, where + ": the model's outputs are not finite");
   if (encoder.embeds()) {
     std::string line;
-    if (encoder.modules().normalize) {
-      tasks::append_vector(line, tasks::normalized(outputs));
-    } else {
-      tasks::append_vector(line, outputs);
-    }
+    tasks::append_vector(line, tasks::embedding_of(outputs, encoder.modules().normalize));
     return line;
   }
   auto scores = tasks::scores(outputs, encoder.folder().score_function());

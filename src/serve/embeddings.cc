@@ -63,8 +63,7 @@ struct Shape {
   bool normalize;
 
   std::vector<float> apply(std::span<const float> row) const {
-    row = row.first(dimensions);
-    return normalize ? tasks::normalized(row) : std::vector(row.begin(), row.end());
+    return tasks::embedding_of(row.first(dimensions), normalize);
   }
 };
 

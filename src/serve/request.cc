@@ -36,13 +36,17 @@ struct Invocation {
 
 [[noreturn]] void fail(const std::string& message) { throw base::Error(base::Kind::invalid, message); }
 
+std::string lower_case(std::string text) {
+  std::ranges::transform(text, text.begin(),
+                         [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return text;
+}
+
 /// The media type without its parameters, in lower case.
 std::string media_type(std::string_view field) {
   std::string type(field.substr(0, field.find(';')));
   std::erase(type, ' ');
-  std::transform(type.begin(), type.end(), type.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return type;
+  return lower_case(std::move(type));
 }
 
 // ---- {"inputs": ..., "parameters": {...}}
@@ -62,9 +66,7 @@ tasks::PackedItem read_text(const JsonView& input, const tasks::Truncation& trun
 }
 
 tasks::ScoreFunction read_function(const JsonView& name) {
-  std::string lower = name.string();
-  std::transform(lower.begin(), lower.end(), lower.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  std::string lower = lower_case(name.string());
   if (lower == "softmax") return tasks::ScoreFunction::softmax;
   if (lower == "sigmoid") return tasks::ScoreFunction::sigmoid;
   if (lower == "none") return tasks::ScoreFunction::none;
@@ -298,7 +300,7 @@ std::vector<std::span<const float>> rows_of(std::span<const float> outputs, int 
   std::vector<std::span<const float>> rows;
   for (size_t at = 0; at < outputs.size(); at += static_cast<size_t>(width)) {
     auto row = outputs.subspan(at, static_cast<size_t>(width));
-    if (std::any_of(row.begin(), row.end(), [](float x) { return !std::isfinite(x); })) {
+    if (!tasks::is_finite(row)) {
       throw base::Error(base::Kind::internal,
                         fmt::format("input {}: the model's outputs are not finite", rows.size()));
     }
@@ -309,9 +311,7 @@ std::vector<std::span<const float>> rows_of(std::span<const float> outputs, int 
 
 tasks::Truncation read_truncation(const JsonView& request) {
   bool cut = request.get_boolean("truncate", true);
-  std::string direction = request.get_string("truncation_direction", "right");
-  std::transform(direction.begin(), direction.end(), direction.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  std::string direction = lower_case(request.get_string("truncation_direction", "right"));
   if (direction != "right" && direction != "left") {
     request.at("truncation_direction").fail("\"left\" or \"right\"");
   }

@@ -7,6 +7,7 @@
 #include "http/server.h"
 #include "serve/service.h"
 #include "tasks/encoder.h"
+#include "tasks/labels.h"
 
 namespace textmill::serve {
 namespace {
@@ -40,13 +41,7 @@ std::string info_of(const tasks::Encoder& encoder, const ServeOptions& options, 
   if (encoder.embeds()) {
     type.set("embedding", Json::object({{"pooling", tasks::name(encoder.modules().pooling)}}));
   } else {
-    Json names = Json::object({}), ids = Json::object({});
-    const auto& labels = encoder.folder().labels();
-    for (size_t label = 0; label < labels.size(); label++) {
-      names.set(std::to_string(label), labels[label]);
-      ids.set(labels[label], label);
-    }
-    type.set("classifier", Json::object({{"id2label", names}, {"label2id", ids}}));
+    type.set("classifier", tasks::label_maps(encoder.folder().labels()));
   }
   return to_text(Json::object({{"model_id", id},
                                {"model_sha", nullptr},
@@ -65,8 +60,7 @@ std::string info_of(const tasks::Encoder& encoder, const ServeOptions& options, 
 }
 
 Model model_of(tasks::Encoder& encoder, const ServeOptions& options) {
-  std::string id = options.model.filename().empty() ? options.model.parent_path().filename().string()
-                                                    : options.model.filename().string();
+  std::string id = base::name_of(options.model);
   return {
       .encode = [&](std::string_view text, std::optional<std::string_view> pair,
                     const tasks::Truncation& truncation) { return encoder.encode(text, pair, truncation); },

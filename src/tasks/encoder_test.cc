@@ -67,9 +67,10 @@ TEST_F(EncoderTest, a_bare_encoder_embeds) {
   EXPECT_EQ(encoder.width(), 32);
   auto rows = run(encoder, {encoder.encode("good"), encoder.encode("the film")});
   ASSERT_EQ(rows.size(), 64u);
-  auto unit = normalized(std::span(rows).first(32));
+  auto unit = embedding_of(std::span(rows).first(32), true);
   EXPECT_NEAR(std::inner_product(unit.begin(), unit.end(), unit.begin(), 0.0), 1, 1e-6);
-  EXPECT_EQ(normalized(std::vector<float>{0, 0}), (std::vector<float>{0, 0})) << "nothing has no direction";
+  EXPECT_EQ(embedding_of(std::vector<float>{0, 0}, true), (std::vector<float>{0, 0}))
+      << "nothing has no direction";
 }
 
 TEST_F(EncoderTest, a_batch_gives_what_each_gives_alone) {

@@ -25,4 +25,13 @@ std::vector<std::string> label_vocabulary(const std::set<std::string>& labels) {
   return order;
 }
 
+format::Json label_maps(const std::vector<std::string>& labels) {
+  format::Json names = format::Json::object({}), ids = format::Json::object({});
+  for (size_t id = 0; id < labels.size(); id++) {
+    names.set(std::to_string(id), labels[id]);
+    ids.set(labels[id], id);
+  }
+  return format::Json::object({{"id2label", std::move(names)}, {"label2id", std::move(ids)}});
+}
+
 }  // namespace textmill::tasks

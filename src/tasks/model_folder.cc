@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "format/archive.h"
 #include "nn/checkpoint.h"
+#include "tasks/labels.h"
 
 namespace textmill::tasks {
 namespace {
@@ -87,13 +88,8 @@ Json config_for(Json config, const std::vector<std::string>& labels) {
   for (const auto& [model_type, name] : kArchitectures) {
     if (type == model_type) config.set("architectures", Json::array(std::vector{name}));
   }
-  Json names = Json::object({}), ids = Json::object({});
-  for (size_t id = 0; id < labels.size(); id++) {
-    names.set(std::to_string(id), labels[id]);
-    ids.set(labels[id], id);
-  }
-  config.set("id2label", std::move(names));
-  config.set("label2id", std::move(ids));
+  Json maps = label_maps(labels);
+  for (auto& [name, map] : *maps.object()) config.set(name, std::move(map));
   config.set("problem_type", "single_label_classification");
   if (config.find("num_labels")) config.set("num_labels", labels.size());
   for (const char* dtype : {"dtype", "torch_dtype"}) {
@@ -127,12 +123,9 @@ ModelFolder::ModelFolder(const Path& path) : path_(path), folder_(path) {
     throw Error(Kind::invalid, fmt::format("{}: holds no model.safetensors{}", path.string(), other));
   }
   stored_ = std::make_unique<nn::Safetensors>(folder_);
-}
-
-bool ModelFolder::has_head() const {
   models::ClassifierHead head(architecture_);
   nn::fields(head);  // names the weights
-  return stored_->find(head.out.weight.name) != nullptr;
+  has_head_ = stored_->find(head.out.weight.name) != nullptr;
 }
 
 ScoreFunction ModelFolder::score_function() const {

@@ -40,7 +40,7 @@ class ModelFolder {
   const Quantization& quantization() const { return quantization_; }
 
   /// The checkpoint ends in a classification head; without one it is a bare encoder.
-  bool has_head() const;
+  bool has_head() const { return has_head_; }
 
   /// Lets go of the weights' pages that were read; they come back from the file.
   void release_pages() const { stored_->release_pages(); }
@@ -86,6 +86,7 @@ class ModelFolder {
   std::string problem_type_;
   Quantization quantization_;
   std::unique_ptr<nn::Safetensors> stored_;
+  bool has_head_ = false;
 };
 
 /// Writes `model` with its weights as they are held, some of them quantized: `base`'s config.json with `quantization` as its

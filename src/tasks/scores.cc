@@ -37,6 +37,10 @@ double cross_entropy(std::span<const float> logits, int label) {
   return std::log(sum) + largest - logits[label];
 }
 
+bool is_finite(std::span<const float> outputs) {
+  return std::ranges::all_of(outputs, [](float x) { return std::isfinite(x); });
+}
+
 int best_label(std::span<const float> logits) {
   return static_cast<int>(std::max_element(logits.begin(), logits.end()) - logits.begin());
 }

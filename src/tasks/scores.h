@@ -16,6 +16,9 @@ enum class ScoreFunction { none, sigmoid, softmax };
 /// Of one row.
 std::vector<float> scores(std::span<const float> logits, ScoreFunction function);
 
+/// No infinity and no NaN among them.
+bool is_finite(std::span<const float> outputs);
+
 /// Probabilities of exclusive labels: exp(logit - max) / sum.
 std::vector<float> softmax(std::span<const float> logits);
 /// 1 / (1 + exp(-logit)) of each: labels that do not exclude each other, or a single one.

@@ -90,13 +90,14 @@ SentenceModules read_sentence_modules(const base::Path& folder) {
   return modules;
 }
 
-std::vector<float> normalized(std::span<const float> row) {
+std::vector<float> embedding_of(std::span<const float> row, bool normalize) {
+  std::vector<float> embedding(row.begin(), row.end());
+  if (!normalize) return embedding;
   double length = 0;
   for (float x : row) length += double{x} * x;
   double inverse = 1 / std::max(std::sqrt(length), 1e-12);  // torch.nn.functional.normalize's least length
-  std::vector<float> unit(row.size());
-  for (size_t i = 0; i < row.size(); i++) unit[i] = static_cast<float>(row[i] * inverse);
-  return unit;
+  for (float& x : embedding) x = static_cast<float>(x * inverse);
+  return embedding;
 }
 
 void append_vector(std::string& out, std::span<const float> row) {

@@ -24,8 +24,8 @@ struct SentenceModules {
 /// by maximum or by several modes.
 SentenceModules read_sentence_modules(const base::Path& folder);
 
-/// `row` scaled to length one.
-std::vector<float> normalized(std::span<const float> row);
+/// A pooled row as an embedding: of length one if `normalize`.
+std::vector<float> embedding_of(std::span<const float> row, bool normalize);
 /// Appends `row` as a JSON array, with the shortest numbers that give its floats again.
 void append_vector(std::string& out, std::span<const float> row);
 

@@ -44,7 +44,7 @@ def environment(server):
 
 @pytest.fixture(scope="module")
 def index():
-    """A package index with one package; what it was asked for."""
+    """A package index on loopback with one package: the line that names it, what it was asked for."""
     files = {"tinypackage/__init__.py": b"WORD = 'tiny'\n",
              "tinypackage-1.0.dist-info/METADATA": b"Metadata-Version: 2.1\nName: tinypackage\nVersion: 1.0\n",
              "tinypackage-1.0.dist-info/WHEEL": b"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"}
@@ -72,7 +72,7 @@ def index():
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as served:
         threading.Thread(target=served.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{served.server_port}/simple", asked
+        yield f"--index-url http://127.0.0.1:{served.server_port}/simple\n", asked  # what a requirements.txt begins with
         served.shutdown()
 
 
@@ -116,8 +116,8 @@ def test_a_script_trains(server, train, environment):
 
 
 def test_requirements_are_installed_once(server, train, index):
-    url, asked = index
-    files = {"entry.py": SCRIPT, "requirements.txt": f"--index-url {url}\ntinypackage==1.0\n"}
+    source, asked = index
+    files = {"entry.py": SCRIPT, "requirements.txt": source + "tinypackage==1.0\n"}
     jobs = [train(files, epochs=1)]
     assert jobs[0]["TrainingJobStatus"] == "Completed", jobs[0]
     before = list(asked)
@@ -127,8 +127,8 @@ def test_requirements_are_installed_once(server, train, index):
 
 
 def test_what_was_installed_can_be_cleaned(server, train, index, textmill):
-    url, asked = index
-    files = {"entry.py": SCRIPT, "requirements.txt": f"--index-url {url}\ntinypackage==1.0\n"}
+    source, asked = index
+    files = {"entry.py": SCRIPT, "requirements.txt": source + "tinypackage==1.0\n"}
     assert train(files, epochs=1)["TrainingJobStatus"] == "Completed"
     held = lambda: [c for c in json.loads(textmill("clean", "--data-dir", server.folder).stdout) if c["what"] == "requirements"]
     assert held() and all(c["in_use"] and c["bytes"] > 0 for c in held())  # a job may be about to use them
@@ -146,7 +146,7 @@ def test_what_was_installed_can_be_cleaned(server, train, index, textmill):
 
 
 def test_requirements_that_are_not_there(train, index):
-    job = train({"entry.py": SCRIPT, "requirements.txt": f"--index-url {index[0]}\nnosuchpackage==1.0\n"}, epochs=1)
+    job = train({"entry.py": SCRIPT, "requirements.txt": index[0] + "nosuchpackage==1.0\n"}, epochs=1)
     assert job["TrainingJobStatus"] == "Failed"
     assert job["FailureReason"].startswith("ClientError: The packages of requirements.txt could not be installed:") and "nosuchpackage" in job["FailureReason"]
 

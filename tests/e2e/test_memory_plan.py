@@ -1,16 +1,10 @@
 """What `describe` says a server will have in memory is what it then has."""
 
 import json
-from pathlib import Path
 
 import pytest
 
 from tests.model_server import ModelServer
-
-
-def resident(pid: int) -> int:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return 1024 * int(next(line for line in lines if line.startswith("VmRSS")).split()[1])
 
 
 @pytest.mark.parametrize("precision", ["f32", "bf16"])
@@ -23,5 +17,5 @@ def test_serving_takes_what_the_plan_says(build, textmill, minilm, precision):
     with ModelServer(build, minilm, "--precision", precision, "--max-batch-tokens", sequences * length) as server:
         for batch in [*batches, [vocabulary[:length]] * sequences]:  # every row of the table is used once; the last is the largest
             server.json({"inputs": batch}, path="/embed")
-        measured = resident(server.process.pid)
+        measured = server.resident()
     assert measured == pytest.approx(described["memory"]["serve"][precision], rel=0.10), f"{measured / 1e6:.1f} MB"

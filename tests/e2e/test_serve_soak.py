@@ -9,7 +9,6 @@ import os
 import random
 import re
 import time
-from pathlib import Path
 
 import pytest
 
@@ -54,10 +53,6 @@ async def leave(port: int, body: bytes, after: float):
     writer.close()
 
 
-def resident(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
 async def capacity(port: int, bodies) -> float:
     """Requests a second that eight clients get answered."""
     begin, todo = time.perf_counter(), iter(bodies * 3)
@@ -94,7 +89,7 @@ async def soak(server, seconds: float) -> dict:
     end, next_at, next_look = begin + seconds, begin, begin
     while (now := time.perf_counter()) < end:
         if now >= next_look:
-            memory.append(resident(server.process.pid))
+            memory.append(server.resident())
             next_look = now + seconds / 200
             if len(memory) > 20 and not counts[429]:
                 rate *= 1.1  # the machine has become faster since its capacity was measured
