@@ -7,10 +7,9 @@
 //
 // The file of --bodies holds one request body per line, that of --raw whole requests end to end (signed beforehand); they
 // are sent in order and again from the start. Prints one JSON object: counts by status, requests and bytes per second,
-// latency percentiles in milliseconds, and the share of one CPU that the generator used. With --rate each connection sends
-// at its own moments, and a latency counts from there. With --slow each sends one byte of a request's head a second. The
-// file of --schedule holds a time in seconds a line: request i is sent then, or once a connection is free, and its latency
-// counts from then. --latencies also prints every latency, in the order of answers.
+// latency percentiles in milliseconds, and the share of one CPU that the generator used. With --slow each connection
+// sends one byte of a request's head a second. The file of --schedule holds a time in seconds a line: request i is sent then,
+// or once a connection is free, and its latency counts from then; --rate is such a schedule, even. --latencies also prints every latency, in the order of answers.
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -98,8 +97,12 @@ std::vector<std::string> read_bodies(const Options& o) {
 }
 
 std::vector<double> read_schedule(const Options& o) {
-  std::ifstream file = open_file(o.schedule);
   std::vector<double> times;
+  if (o.schedule.empty()) {
+    for (int i = 0; i < o.requests; i++) times.push_back(double(i) / o.rate);
+    return times;
+  }
+  std::ifstream file = open_file(o.schedule);
   for (double time; file >> time;) times.push_back(time);
   return times;
 }
@@ -127,7 +130,6 @@ struct Connection {
   size_t body_left = 0;
   bool closes = false;
   Clock::time_point sent;
-  bool waits = false;  // for the moment to send
 };
 
 int connect_to(int port) {
@@ -164,18 +166,11 @@ class Load {
     statuses_.clear();
     left_ = count;
     int open_answers = 0;
-    for (size_t i = 0; i < connections_.size(); i++) {
-      connections_[i].sent = Clock::now() + pause() * i / connections_.size();
-      open_answers += start(connections_[i]);
-    }
+    for (auto& c : connections_) open_answers += start(c);
     std::vector<epoll_event> events(connections_.size());
     while (open_answers > 0) {
-      auto limit = Clock::now() + std::chrono::seconds(60);
-      bool waits = send_due(limit);
-      auto left = std::max<int64_t>(0, std::chrono::nanoseconds(limit - Clock::now()).count());
-      timespec until{.tv_sec = left / 1'000'000'000, .tv_nsec = left % 1'000'000'000};
-      int n = epoll_pwait2(poll_, events.data(), int(events.size()), &until, nullptr);
-      if (n <= 0 && !waits) fail("no answer within 60 s");
+      int n = epoll_wait(poll_, events.data(), int(events.size()), 60'000);
+      if (n <= 0) fail("no answer within 60 s");
       for (int i = 0; i < n; i++) {
         auto& c = *static_cast<Connection*>(events[size_t(i)].data.ptr);
         if (events[size_t(i)].events & EPOLLOUT) send_rest(c);
@@ -184,7 +179,7 @@ class Load {
     }
   }
 
-  // Sends one request at each of `times` (seconds from now).
+  // Sends one request at each of `times` (seconds from now), or once a connection is free.
   void run_open(const std::vector<double>& times) {
     latencies_.clear();
     statuses_.clear();
@@ -224,43 +219,19 @@ class Load {
 
  private:
   void open(Connection& c) {
-    c = {.fd = connect_to(options_.port), .sent = c.sent};
+    c = {.fd = connect_to(options_.port)};
     epoll_event event{.events = EPOLLIN, .data = {.ptr = &c}};
     epoll_ctl(poll_, EPOLL_CTL_ADD, c.fd, &event);
-  }
-
-  Clock::duration pause() const {
-    if (!options_.rate) return {};
-    return Clock::duration(std::chrono::seconds(options_.connections)) / options_.rate;
   }
 
   int start(Connection& c) {
     if (left_ == 0) return 0;
     left_--;
-    c.waits = options_.rate > 0;
-    if (c.waits) return 1;
-    c.sent = Clock::now();
-    send(c);
-    return 1;
-  }
-
-  void send(Connection& c) {
-    c.waits = false;
     c.out = requests_[next_++ % requests_.size()];
     bytes_ += c.out.size();
+    c.sent = Clock::now();
     send_rest(c);
-  }
-
-  // Sends what is due; true if something is due later, and `limit` then.
-  bool send_due(Clock::time_point& limit) {
-    bool later = false;
-    for (auto& c : connections_) {
-      if (c.waits && c.sent <= Clock::now()) send(c);
-      if (!c.waits) continue;
-      later = true;
-      limit = std::min(limit, c.sent);
-    }
-    return later;
+    return 1;
   }
 
   void send_rest(Connection& c) {
@@ -302,7 +273,6 @@ class Load {
     if (n <= 0) fail("the server closed the connection");
     if (!take(c, std::string_view(buffer_).substr(0, size_t(n)))) return 0;
     latencies_.push_back(std::chrono::duration<double, std::milli>(Clock::now() - c.sent).count());
-    c.sent += pause();
     c.head.clear();
     c.in_body = false;
     if (c.closes) {
@@ -364,7 +334,7 @@ int main(int argc, char** argv) {
   size_t bytes = load.bytes();
   double cpu = cpu_seconds();
   auto begin = Clock::now();
-  if (options.schedule.empty()) {
+  if (options.schedule.empty() && !options.rate) {
     load.run(options.requests);
   } else {
     load.run_open(read_schedule(options));

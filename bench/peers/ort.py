@@ -15,24 +15,32 @@ import time
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 
-def export(args):
+INPUTS = ["input_ids", "attention_mask", "token_type_ids"]
+
+
+def write_fused(model, config, output, path):
+    """The fused graph of a module that takes the three inputs; `output` names what it gives. Returns what was fused."""
     import torch
     from onnxruntime.transformers import optimizer
     from onnxruntime.transformers.fusion_options import FusionOptions
+
+    example = (torch.ones(2, 16, dtype=torch.int64),) * 3
+    with torch.no_grad():
+        torch.onnx.export(model, example, path + ".raw", input_names=INPUTS, output_names=[output], dynamo=False,
+                          opset_version=14, dynamic_axes={n: {0: "batch", 1: "length"} for n in INPUTS})
+    fused = optimizer.optimize_model(path + ".raw", model_type="bert", num_heads=config.num_attention_heads,
+                                     hidden_size=config.hidden_size, optimization_options=FusionOptions("bert"))
+    fused.save_model_to_file(path)
+    os.remove(path + ".raw")
+    return fused.get_fused_operator_statistics()
+
+
+def export(args):
+    import torch
     from transformers import AutoModelForSequenceClassification
 
     model = AutoModelForSequenceClassification.from_pretrained(args.model, dtype=torch.float32, attn_implementation="eager").eval()
-    names = ["input_ids", "attention_mask", "token_type_ids"]
-    example = (torch.ones(2, 16, dtype=torch.int64),) * 3
-    with torch.no_grad():
-        torch.onnx.export(model, example, args.output + ".raw", input_names=names, output_names=["logits"], dynamo=False,
-                          opset_version=14, dynamic_axes={n: {0: "batch", 1: "length"} for n in names})
-    options = FusionOptions("bert")
-    fused = optimizer.optimize_model(args.output + ".raw", model_type="bert", num_heads=model.config.num_attention_heads,
-                                     hidden_size=model.config.hidden_size, optimization_options=options)
-    fused.save_model_to_file(args.output)
-    os.remove(args.output + ".raw")
-    print(json.dumps(fused.get_fused_operator_statistics()))
+    print(json.dumps(write_fused(model, model.config, "logits", args.output)))
 
 
 def quantize(args):
@@ -44,15 +52,21 @@ def quantize(args):
     print(json.dumps({"bytes": os.path.getsize(args.output)}))
 
 
-def serve(args):
-    """One JSON line in: {"input_ids": [[...], ...], "repeat": n}; ragged rows are padded to the longest. One out:
-    {"seconds": [...]}: the time of each repetition, padding included, making the lists into arrays excluded."""
-    import numpy
+def session(path):
+    """Of two threads."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 2
-    session = onnxruntime.InferenceSession(args.file, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def serve(args):
+    """One JSON line in: {"input_ids": [[...], ...], "repeat": n}; ragged rows are padded to the longest. One out:
+    {"seconds": [...]}: the time of each repetition, padding included, making the lists into arrays excluded."""
+    import numpy
+
+    graph = session(args.file)
     for line in sys.stdin:
         request = json.loads(line)
         rows = [numpy.array(r, dtype=numpy.int64) for r in request["input_ids"]]
@@ -64,7 +78,7 @@ def serve(args):
             mask = numpy.zeros_like(ids)
             for i, r in enumerate(rows):
                 ids[i, : len(r)], mask[i, : len(r)] = r, 1
-            logits = session.run(None, {"input_ids": ids, "attention_mask": mask, "token_type_ids": numpy.zeros_like(ids)})[0]
+            logits = graph.run(None, {"input_ids": ids, "attention_mask": mask, "token_type_ids": numpy.zeros_like(ids)})[0]
             seconds.append(time.perf_counter() - begin)
         resident = next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmRSS"))
         print(json.dumps({"seconds": seconds, "logits": logits.tolist(), "resident": resident}), flush=True)

@@ -17,8 +17,6 @@ BATCH = 32  # sentence-transformers' own
 def export(args):
     import ort
     import torch
-    from onnxruntime.transformers import optimizer
-    from onnxruntime.transformers.fusion_options import FusionOptions
     from transformers import AutoModel
 
     model = AutoModel.from_pretrained(args.model, dtype=torch.float32, attn_implementation="eager").eval()
@@ -28,20 +26,13 @@ def export(args):
             super().__init__()
             self.encoder = encoder
 
-        def forward(self, input_ids, attention_mask, token_type_ids):
-            return self.encoder(input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids).last_hidden_state
+        def forward(self, *inputs):
+            return self.encoder(**dict(zip(ort.INPUTS, inputs))).last_hidden_state
 
-    names = ["input_ids", "attention_mask", "token_type_ids"]
-    with torch.no_grad():
-        ones = torch.ones(2, 16, dtype=torch.int64)
-        torch.onnx.export(States(model).eval(), (ones, ones, ones), args.output + ".raw", input_names=names,
-                          output_names=["states"], dynamo=False, opset_version=14,
-                          dynamic_axes={n: {0: "batch", 1: "length"} for n in [*names, "states"]})
-    optimizer.optimize_model(args.output + ".raw", model_type="bert", num_heads=model.config.num_attention_heads,
-                             hidden_size=model.config.hidden_size, optimization_options=FusionOptions("bert")).save_model_to_file(args.output + ".fused")
-    ort.quantize(argparse.Namespace(file=args.output + ".fused", output=args.output))
-    os.remove(args.output + ".raw")
-    os.remove(args.output + ".fused")
+    fused = args.output + ".fused"
+    ort.write_fused(States(model).eval(), model.config, "states", fused)
+    ort.quantize(argparse.Namespace(file=fused, output=args.output))
+    os.remove(fused)
 
 
 def torch_encoder(args):
@@ -56,15 +47,13 @@ def torch_encoder(args):
 def onnx_encoder(args):
     """What sentence-transformers does around its onnx backend: sorted by length, batches of 32, the mean, length one."""
     import numpy
-    import onnxruntime
+    import ort
     import tokenizers
 
     tokenizer = tokenizers.Tokenizer.from_file(os.path.join(args.model, "tokenizer.json"))
     tokenizer.enable_truncation(256)
     tokenizer.enable_padding()
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 2
-    session = onnxruntime.InferenceSession(args.onnx, options, providers=["CPUExecutionProvider"])
+    graph = ort.session(args.onnx)
 
     def encode(texts):
         order = sorted(range(len(texts)), key=lambda i: -len(texts[i]))
@@ -73,7 +62,7 @@ def onnx_encoder(args):
             part = order[first : first + BATCH]
             encoded = tokenizer.encode_batch([texts[i] for i in part])
             ids, mask, types = (numpy.array([getattr(e, name) for e in encoded], dtype=numpy.int64) for name in ("ids", "attention_mask", "type_ids"))
-            states = session.run(["states"], {"input_ids": ids, "attention_mask": mask, "token_type_ids": types})[0]
+            states = graph.run(["states"], dict(zip(ort.INPUTS, (ids, mask, types))))[0]
             mean = (states * mask[:, :, None]).sum(1) / mask.sum(1, keepdims=True)
             for i, row in zip(part, mean / numpy.linalg.norm(mean, axis=1, keepdims=True)):
                 rows[i] = row
