@@ -69,17 +69,23 @@ DurableFile::DurableFile(const Path& path) : path_(path) {
   file_ = open_file(temporary_, O_WRONLY | O_CREAT | O_TRUNC, 0666);
 }
 
+bool write_all(int fd, std::string_view bytes) {
+  while (!bytes.empty()) {
+    ssize_t n = ::write(fd, bytes.data(), bytes.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return false;
+    bytes.remove_prefix(static_cast<size_t>(n));
+  }
+  return true;
+}
+
 DurableFile::~DurableFile() {
   if (file_) ::unlink(temporary_.c_str());
 }
 
 void DurableFile::write(std::span<const std::byte> bytes) {
-  while (!bytes.empty()) {
-    ssize_t n = ::write(file_.get(), bytes.data(), bytes.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) throw system_error(path_.string(), errno);
-    bytes = bytes.subspan(static_cast<size_t>(n));
-  }
+  if (!write_all(file_.get(), {reinterpret_cast<const char*>(bytes.data()), bytes.size()}))
+    throw system_error(path_.string(), errno);
 }
 
 void DurableFile::commit() {

@@ -40,6 +40,9 @@ std::string name_of(const Path& path);
 /// bytes.
 std::string read_file(const Path& path, size_t limit = SIZE_MAX);
 
+/// All of `bytes`, to whatever the descriptor is. False, with errno, if that cannot be.
+bool write_all(int fd, std::string_view bytes);
+
 /// A file that appears whole or not at all: written under a temporary name beside `path`; commit() syncs it,
 /// renames it over `path` and syncs the folder. Without commit() the destructor removes it. After a crash at
 /// any moment `path` holds the old bytes or the new ones.

@@ -10,6 +10,7 @@
 #include <mutex>
 #include <utility>
 
+#include "base/files.h"
 #include "base/time.h"
 #include "base/utf8.h"
 
@@ -108,13 +109,7 @@ void log(Level level, std::string_view event, std::initializer_list<LogField> fi
   std::lock_guard lock(sink.mutex);
   std::string line =
       sink.format == LogFormat::json ? json_line(level, event, fields) : text_line(level, event, fields);
-  std::string_view rest = line;
-  while (!rest.empty()) {
-    ssize_t n = ::write(sink.fd, rest.data(), rest.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return;
-    rest.remove_prefix(static_cast<size_t>(n));
-  }
+  write_all(sink.fd, line);  // where it cannot be written, nobody can be told
 }
 
 void set_log(const LogOptions& options) {

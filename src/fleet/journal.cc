@@ -63,12 +63,7 @@ void JournalWriter::add(std::string_view what, std::initializer_list<format::Jso
 }
 
 void JournalWriter::flush() {
-  for (size_t done = 0; done < buffer_.size();) {
-    ssize_t count = ::write(file_.get(), buffer_.data() + done, buffer_.size() - done);
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) throw base::system_error(path_.string(), errno);
-    done += static_cast<size_t>(count);
-  }
+  if (!base::write_all(file_.get(), buffer_)) throw base::system_error(path_.string(), errno);
   buffer_.clear();
 }
 

@@ -30,17 +30,6 @@ sockaddr_in loopback(uint16_t port) {
   return address;
 }
 
-bool write_all(int to, const char* at, ssize_t size) {
-  while (size > 0) {
-    ssize_t written = ::write(to, at, static_cast<size_t>(size));
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return false;
-    at += written;
-    size -= written;
-  }
-  return true;
-}
-
 /// Bytes both ways until both sides have ended, or one breaks off.
 void carry(int a, int b) {
   pollfd ends[] = {{a, POLLIN, 0}, {b, POLLIN, 0}};
@@ -51,7 +40,7 @@ void carry(int a, int b) {
       if (!ends[i].revents) continue;
       int from = i ? b : a, to = i ? a : b;
       ssize_t count = ::read(from, piece, sizeof piece);
-      if (count < 0 || !write_all(to, piece, count)) return;
+      if (count < 0 || !base::write_all(to, {piece, static_cast<size_t>(count)})) return;
       if (count > 0) continue;
       ::shutdown(to, SHUT_WR);
       ends[i].fd = -1;

@@ -140,11 +140,7 @@ class Extraction {
         throw Error(Kind::limit,
                     fmt::format("{}: more than {} bytes unpacked", source_.string(), limits_.bytes));
       }
-      for (la_ssize_t done = 0; done < n;) {
-        ssize_t step = ::write(file.get(), piece + done, static_cast<size_t>(n - done));
-        if (step < 0 && errno != EINTR) fail_writing(errno);
-        if (step > 0) done += step;
-      }
+      if (!base::write_all(file.get(), {piece, static_cast<size_t>(n)})) fail_writing(errno);
     }
   }
 

@@ -46,9 +46,6 @@ Found find(const Safetensors& checkpoint, const std::string& name, const std::st
   return {};
 }
 
-/// "encoder.up" of "encoder.up.weight".
-std::string layer_of(const std::string& name) { return name.substr(0, name.rfind('.')); }
-
 /// A linear layer's weight in a layout of a quantized checkpoint; null if it is stored plainly.
 std::shared_ptr<const Packed> find_packed(const Weight& weight, const Safetensors& checkpoint,
                                           const std::string& prefix, const PackedFormat& format) {
@@ -225,6 +222,8 @@ void save_weights(std::span<Weight* const> weights, const base::Path& path) {
   }
   write_safetensors(path, std::move(tensors));
 }
+
+std::string layer_of(const std::string& weight) { return weight.substr(0, weight.rfind('.')); }
 
 int64_t count_parameters(std::span<Weight* const> weights) {
   int64_t count = 0;

@@ -32,6 +32,9 @@ void initialize_weights(std::span<Weight* const> weights, double deviation, uint
 /// f32.
 void save_weights(std::span<Weight* const> weights, const base::Path& path);
 
+/// "encoder.up" of "encoder.up.weight".
+std::string layer_of(const std::string& weight);
+
 int64_t count_parameters(std::span<Weight* const> weights);
 
 }  // namespace textmill::nn

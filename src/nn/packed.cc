@@ -136,13 +136,13 @@ void Packed::load_groups(const Find& find) {
 }
 
 void Packed::load_4bit(const Find& find) {
-  const std::string state_name = "weight.quant_state.bitsandbytes__";
-  bool fp4 = find(state_name + "fp4") != nullptr;
-  const StoredTensor* stored = find(state_name + (fp4 ? "fp4" : "nf4"));
-  if (!stored) fail(state_name + "nf4", "missing, as is fp4");
+  const std::string any = "weight.quant_state.bitsandbytes__";
+  const std::string state_name = any + (find(any + "fp4") ? "fp4" : "nf4");
+  const StoredTensor* stored = find(state_name);
+  if (!stored) fail(state_name, "missing, as is fp4");
   std::string text(numbers<char>(*stored), stored->bytes.size());
-  format::Json json = format::parse_json(text, layer_ + "." + state_name + (fp4 ? "fp4" : "nf4"));
-  format::JsonView state(json, layer_ + "." + state_name + (fp4 ? "fp4" : "nf4"));
+  format::Json json = format::parse_json(text, layer_ + "." + state_name);
+  format::JsonView state(json, layer_ + "." + state_name);
   if (state.at("shape").integers(0, INT64_MAX) != std::vector{rows_, cols_}) {
     state.at("shape").fail(fmt::format("[{}, {}]", rows_, cols_));
   }
@@ -154,7 +154,7 @@ void Packed::load_4bit(const Find& find) {
   int64_t count = rows_ * cols_, blocks = (count + block_ - 1) / block_;
   bytes_ = numbers<uint8_t>(take(find, "weight", {"U8"}, {(count + 1) / 2, 1}));
   table_ = numbers<float>(take(find, "weight.quant_map", {"F32"}, {16}));
-  take(find, state_name + (fp4 ? "fp4" : "nf4"), {"U8"}, {std::ssize(text)});
+  take(find, state_name, {"U8"}, {std::ssize(text)});
   block_scales_.resize(blocks);
   if (!state.find("nested_blocksize")) {
     auto* scales = numbers<float>(take(find, "weight.absmax", {"F32"}, {blocks}));

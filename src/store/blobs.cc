@@ -27,13 +27,8 @@ std::string hex(std::string_view hash) {
 
 std::string raw(const std::array<uint8_t, 32>& digest) { return {digest.begin(), digest.end()}; }
 
-void write_all(int fd, std::string_view bytes) {
-  while (!bytes.empty()) {
-    ssize_t written = ::write(fd, bytes.data(), bytes.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) throw base::system_error("an object's file", errno);
-    bytes.remove_prefix(static_cast<size_t>(written));
-  }
+void write_whole(int fd, std::string_view bytes) {
+  if (!base::write_all(fd, bytes)) throw base::system_error("an object's file", errno);
 }
 
 /// Gives a nameless file its name. False when the name is taken.
@@ -114,8 +109,8 @@ void Blobs::Writer::write(std::string_view bytes) {
   }
   if (fd_ < 0) fd_ = ::open(blobs_.folder_.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
   if (fd_ < 0) throw base::system_error("an object's file", errno);
-  write_all(fd_, std::exchange(bytes_, {}));
-  write_all(fd_, bytes);
+  write_whole(fd_, std::exchange(bytes_, {}));
+  write_whole(fd_, bytes);
 }
 
 Blobs::Staged Blobs::Writer::finish() {

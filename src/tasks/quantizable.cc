@@ -7,6 +7,7 @@
 #include <map>
 
 #include "base/error.h"
+#include "nn/checkpoint.h"
 #include "nn/grouped.h"
 #include "tasks/engine.h"
 
@@ -112,8 +113,7 @@ void Quantizable::quantize_inputs(std::span<const float> x, std::span<Matrix*> r
 void Quantizable::Matrix::quantize(const QuantizableOptions& options, std::span<const float> x,
                                    nn::kernel::Pool& pool) {
   auto pack = [&](const nn::GroupedWeight& grouped) {
-    std::string layer = weight->name.substr(0, weight->name.rfind('.'));
-    packed = nn::Packed::pack(grouped, format_of(options), layer);
+    packed = nn::Packed::pack(grouped, format_of(options), nn::layer_of(weight->name));
   };
   int bits = options.scheme->bits, group = options.group;
   switch (options.scheme->weights) {
@@ -177,7 +177,7 @@ int64_t Quantizable::bytes() {
 void Quantizable::write(const base::Path& to) {
   std::vector<std::string> plain;  // linear layers as they were
   for (const nn::Weight* weight : linear_) {
-    if (!weight->packed()) plain.push_back(weight->name.substr(0, weight->name.rfind('.')));
+    if (!weight->packed()) plain.push_back(nn::layer_of(weight->name));
   }
   std::optional<nn::PackedFormat> packing;
   if (options_.scheme->weights != channels) packing = format_of(options_);

@@ -18,15 +18,6 @@ int open_staging_file(const base::Path& folder) {
   return fd;
 }
 
-void write_all(int fd, std::string_view bytes) {
-  while (!bytes.empty()) {
-    ssize_t n = ::write(fd, bytes.data(), bytes.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) throw base::system_error("cannot write a staging file", errno);
-    bytes.remove_prefix(static_cast<size_t>(n));
-  }
-}
-
 }  // namespace
 
 bool Lane::push(Block block) {
@@ -134,7 +125,7 @@ Lane::Block Spool::take_block() {
 
 void Spool::write(std::string_view block) {
   if (!file_) file_ = std::make_shared<OpenFile>(open_staging_file(limits_.folder));
-  write_all(file_->fd(), block);
+  if (!base::write_all(file_->fd(), block)) throw base::system_error("cannot write a staging file", errno);
   written_ += block.size();
   // The disk begins early, so that the sync at the end finds little left.
   if (written_ - started_ < kWriteBack) return;
