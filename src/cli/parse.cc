@@ -92,6 +92,10 @@ Values parse_arguments(const Command& command, std::span<const std::string_view>
         if (++i == arguments.size())
           throw Error(Kind::invalid, fmt::format("{}: takes {}", said, option.value));
         text = arguments[i];
+        bool is_option = text.starts_with("--") &&
+                         std::ranges::count(options, text.substr(2, text.find('=') - 2), &Option::name) > 0;
+        if (is_option)
+          throw Error(Kind::invalid, fmt::format("{}: takes {}, got {}", said, option.value, text));
       }
       values.set(name, {std::string(text), std::string(said)});
     }

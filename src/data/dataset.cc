@@ -62,17 +62,36 @@ struct TableSource {
 
 struct JsonSource {
   format::JsonLinesReader lines;
+  Inputs inputs;
 
-  explicit JsonSource(const Path& file) : lines(file) {}
+  JsonSource(const Path& file, Inputs inputs) : lines(file), inputs(inputs) {}
   bool next(const Schema& schema, Example& example) {
     auto value = lines.next();
     if (!value) return false;
     format::JsonView row(*value, where());
-    example.text = row.at(schema.text.name).string();
+    format::JsonView text = row.at(schema.text.name);
+    if (inputs == Inputs::texts_or_ids && text.value().array()) {
+      read_ids(row, text, schema, example);
+    } else {
+      example.text = text.string();
+    }
     if (schema.text_pair) example.text_pair = row.at(schema.text_pair->name).string();
     if (!schema.label) return true;
     if (auto label = row.find(schema.label->name)) example.label = label_text(*label);
     return true;
+  }
+  static void read_ids(const format::JsonView& row, const format::JsonView& ids, const Schema& schema,
+                       Example& example) {
+    if (schema.text_pair) ids.fail("a text, as it is paired with one");
+    auto numbers = [](const format::JsonView& list) {
+      auto values = list.integers(INT32_MIN, INT32_MAX);
+      if (values.empty()) list.fail("at least one number");
+      return values;
+    };
+    example.text.clear();
+    example.input_ids = numbers(ids);
+    if (auto mask = row.find("attention_mask")) example.attention_mask = numbers(*mask);
+    if (auto types = row.find("token_type_ids")) example.token_type_ids = numbers(*types);
   }
   static std::string label_text(const format::JsonView& label) {
     if (label.value().string()) return label.string();
@@ -132,8 +151,8 @@ struct DatasetReader::Source : std::variant<TableSource, JsonSource, FastTextSou
   using variant::variant;
 };
 
-DatasetReader::DatasetReader(const Path& path, const Columns& columns, bool labels)
-    : columns_(columns), labels_(labels) {
+DatasetReader::DatasetReader(const Path& path, const Columns& columns, bool labels, Inputs inputs)
+    : columns_(columns), labels_(labels), inputs_(inputs) {
   list_files(path);
   if (files_.empty()) throw wrong(path.string(), "the folder holds no data");
   open(files_[0]);
@@ -188,7 +207,7 @@ void DatasetReader::open(const File& file) {
   }
   if (at_ == 1) schema_ = std::move(found);
   if (schema_.form == Form::json_lines) {
-    source_ = std::make_unique<Source>(std::in_place_type<JsonSource>, file.path);
+    source_ = std::make_unique<Source>(std::in_place_type<JsonSource>, file.path, inputs_);
   } else if (schema_.form == Form::fasttext) {
     source_ = std::make_unique<Source>(std::in_place_type<FastTextSource>, file.path);
   } else {
@@ -198,6 +217,8 @@ void DatasetReader::open(const File& file) {
 
 bool DatasetReader::next(Example& example) {
   while (true) {
+    for (auto* numbers : {&example.input_ids, &example.attention_mask, &example.token_type_ids})
+      numbers->clear();
     example.text_pair.reset();
     example.label.reset();
     if (std::visit([&](auto& source) { return source.next(schema_, example); }, *source_)) break;

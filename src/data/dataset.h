@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -12,7 +13,13 @@ namespace textmill::data {
 struct Example {
   std::string text;
   std::optional<std::string> text_pair, label;
+  // Instead of a text, of a row that was tokenized elsewhere; the last two may be empty.
+  std::vector<int64_t> input_ids, attention_mask, token_type_ids;
 };
+
+/// What a row may be. Rows of input_ids are JSON lines whose column of the text is a list of numbers; the row's
+/// attention_mask and token_type_ids are taken where they are.
+enum class Inputs : uint8_t { texts, texts_or_ids };
 
 /// The examples of a data set, one after the other; memory does not grow with it. A data set is
 /// - a file: TSV, CSV, JSON lines or fastText lines, plain, gzip or zstd;
@@ -22,7 +29,8 @@ struct Example {
 class DatasetReader {
  public:
   /// `labels`: whether each example must have one; otherwise it is taken where it is there.
-  explicit DatasetReader(const base::Path& path, const Columns& columns = {}, bool labels = true);
+  explicit DatasetReader(const base::Path& path, const Columns& columns = {}, bool labels = true,
+                         Inputs inputs = Inputs::texts);
   ~DatasetReader();
 
   const Schema& schema() const { return schema_; }
@@ -44,6 +52,7 @@ class DatasetReader {
 
   const Columns columns_;
   const bool labels_;
+  const Inputs inputs_;
   Schema schema_;
   std::vector<File> files_;
   size_t at_ = 0;  // files opened so far

@@ -94,6 +94,26 @@ TEST_F(Dataset, json_lines) {
             "g.jsonl: cannot tell which column is the label (columns: text): name it");
 }
 
+TEST_F(Dataset, json_lines_of_input_ids) {
+  auto all = [&](const std::string& lines, Inputs inputs = Inputs::texts_or_ids) {
+    DatasetReader reader(file("ids.jsonl", lines), {}, false, inputs);
+    std::vector<std::vector<int64_t>> out;
+    for (Example e; reader.next(e);)
+      out.insert(out.end(),
+                 {{e.text.begin(), e.text.end()}, e.input_ids, e.attention_mask, e.token_type_ids});
+    return out;
+  };
+  using All = std::vector<std::vector<int64_t>>;
+  EXPECT_EQ(all(R"({"input_ids": [0, 7, 2, 1], "attention_mask": [1, 1, 1, 0], "label": "x"})"
+                "\n{\"input_ids\": \"a\"}\n{\"input_ids\": [3], \"token_type_ids\": [1]}\n"),
+            (All{{}, {0, 7, 2, 1}, {1, 1, 1, 0}, {}, {'a'}, {}, {}, {}, {}, {3}, {}, {1}}));
+  EXPECT_EQ(all("{\"text\": \"a\", \"input_ids\": [5]}\n"), (All{{'a'}, {}, {}, {}})) << "a text comes first";
+  EXPECT_THROW(all("{\"input_ids\": []}\n"), base::Error);
+  EXPECT_THROW(all("{\"input_ids\": [1.5]}\n"), base::Error);
+  EXPECT_THROW(all("{\"input_ids\": [1], \"attention_mask\": []}\n"), base::Error);
+  EXPECT_THROW(all("{\"input_ids\": [1]}\n", Inputs::texts), base::Error) << "only where they are asked for";
+}
+
 TEST_F(Dataset, fasttext_lines) {
   EXPECT_EQ(read(file("a.train", "__label__x some text\n\n__label__y\tmore\n__label__z\n")),
             (Rows{"some text|-|x", "more|-|y", "|-|z"}));

@@ -208,6 +208,10 @@ class Finder {
       schema_.text = column(*found);
       return;
     }
+    if (auto ids = find_name(names_, "input_ids"); ids && sample_.form == Form::json_lines) {
+      schema_.text = column(*ids);
+      return;
+    }
     std::vector<size_t> texts, others;
     for (size_t i = 0; i < profiles_.size(); ++i) {
       if (taken(i) || (schema_.text_pair && schema_.text_pair->index == i)) continue;

@@ -1,5 +1,7 @@
 #include "http/server.h"
 
+#include <fmt/format.h>
+
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/executor_work_guard.hpp>
@@ -18,8 +20,13 @@ namespace asio = detail::asio;
 namespace {
 
 constexpr std::chrono::milliseconds kAcceptPause{50};
-constexpr std::string_view kCrowded =
-    "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+
+/// To a connection too many.
+std::string crowded(int status) {
+  return fmt::format(
+      "HTTP/1.1 {} Too many connections\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+      status);
+}
 
 tcp::acceptor bind(asio::io_context& context, const std::string& host, uint16_t port) {
   const std::string where = host + ":" + std::to_string(port);
@@ -65,7 +72,8 @@ asio::awaitable<void> Server::State::accept_all() {
     } else if (service.connections() >= service.options.max_connections) {
       boost::system::error_code ignored;
       socket.native_non_blocking(true, ignored);
-      if (!service.options.tls) socket.send(asio::buffer(kCrowded), 0, ignored);
+      if (!service.options.tls)
+        socket.send(asio::buffer(crowded(service.options.crowded_status)), 0, ignored);
     } else if (next == 0) {
       loop.start(std::move(socket));
     } else {

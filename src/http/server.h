@@ -52,6 +52,7 @@ struct ServerOptions {
   int workers = 4;            // threads for handlers
   size_t max_waiting = 1024;  // requests that wait for a worker; beyond it they are refused (limit)
   size_t max_connections = 12'000;
+  int crowded_status = 503;        // for connections beyond those; with Retry-After
   uint32_t max_header = 16 << 10;  // bytes; 431 beyond it
   uint64_t max_body = 64 << 20;    // bytes; 413 beyond it
   SpoolLimits spool;

@@ -194,6 +194,12 @@ TEST(Server, RefusesALargeBodyBeforeItComes) {
   chunked.send("POST /echo HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n");
   for (int i = 0; i < 11; ++i) chunked.send("64\r\n" + std::string(100, 'x') + "\r\n");
   EXPECT_EQ(chunked.answer().status, 413);
+  for (const char* size : {"3e9", "ffffffffffffffff"}) {  // as soon as it is said
+    auto announcing = running.wire();
+    announcing.send("POST /echo HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n" +
+                    std::string(size) + "\r\nx");
+    EXPECT_EQ(announcing.answer().status, 413);
+  }
   // A client that does not ask sees the answer although it is still sending.
   auto pushing = running.wire();
   pushing.send("POST /echo HTTP/1.1\r\nHost: t\r\nContent-Length: 8000000\r\n\r\n");
@@ -248,6 +254,16 @@ TEST(Server, RefusesConnectionsBeyondTheLimit) {
   EXPECT_EQ(b.ask(get("/")).status, 200);
   EXPECT_EQ(running.wire().answer().status, 503);
   EXPECT_EQ(a.ask(get("/")).status, 200);
+}
+
+TEST(Server, SaysHowItRefusesConnections) {
+  ServerOptions options;
+  options.max_connections = 0;
+  options.crowded_status = 429;
+  Running running({{"GET", "/", echo}}, options);
+  auto answer = running.wire().answer();
+  EXPECT_EQ(answer.status, 429);
+  EXPECT_TRUE(answer.has("Retry-After: 1"));
 }
 
 TEST(Server, HoldsAThousandIdleConnections) {

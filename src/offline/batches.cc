@@ -44,15 +44,17 @@ void answer_rows(tasks::Encoder& encoder, data::DatasetReader& reader, std::stop
   std::vector<const tasks::PackedItem*> batch;
   std::vector<float> outputs;
   auto width = static_cast<size_t>(encoder.width());
+  const models::BertConfig& architecture = encoder.folder().architecture();
   base::log(base::Level::info, "data", {{"schema", reader.schema().describe()}});
   do {
     if (stop.stop_requested()) throw base::Error(base::Kind::cancelled, "stopped at " + reader.where());
     batch.clear();
     while (batch.size() < kRows && reader.next(rows[batch.size()])) {
       data::Example& row = rows[batch.size()];
-      accept(row);
       tasks::PackedItem& item = items[batch.size()];
-      item = encoder.encode(row.text, row.text_pair);
+      item = row.input_ids.empty() ? encoder.encode(row.text, row.text_pair)
+                                   : tasks::unpad(row, reader, architecture, architecture.max_length());
+      accept(row);
       batch.push_back(&item);
     }
     encoder.run(batch, outputs);

@@ -15,7 +15,7 @@ format::Json evaluate(const EvaluateOptions& options, std::stop_token stop) {
                           ": a regression or multi-label model; only those that choose one label are scored");
   }
   log_choices(encoder);
-  data::DatasetReader reader(options.data, options.columns);
+  data::DatasetReader reader(options.data, options.columns, true, data::Inputs::texts_or_ids);
   const auto& labels = encoder.folder().labels();
   std::optional<int> positive;
   if (options.positive) positive = label_id(labels, *options.positive, "--positive");

@@ -37,7 +37,7 @@ void predict(const PredictOptions& options, std::stop_token stop,
     encoder.run(items, outputs);
     return line(line_of(encoder, outputs, "the text"));
   }
-  data::DatasetReader reader(options.data, options.columns, false);
+  data::DatasetReader reader(options.data, options.columns, false, data::Inputs::texts_or_ids);
   int64_t rows = 0;
   answer_rows(
       encoder, reader, std::move(stop), [](const data::Example&) {},

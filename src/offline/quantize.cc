@@ -14,6 +14,7 @@
 #include "offline/batches.h"
 #include "tasks/inference.h"
 #include "tasks/quantizable.h"
+#include "tasks/unpad.h"
 
 namespace textmill::offline {
 namespace {
@@ -53,6 +54,9 @@ class Search {
       : options_(options),
         stop_(std::move(stop)),
         folder_(options.model),
+        tokenizer_(folder_.find_tokenizer()),
+        max_length_(
+            folder_.max_length(options.encoder.max_length, tokenizer_ ? &*tokenizer_ : nullptr).tokens),
         format_(tasks::choose_format(options.encoder.engine)),
         pool_(tasks::choose_threads(options.encoder.engine)) {
     if (folder_.quantization()) {
@@ -65,6 +69,7 @@ class Search {
 
  private:
   void read_rows();
+  tasks::PackedItem pack(const data::Example& row, const data::DatasetReader& reader) const;
   Json header() const;
   std::string rows_sha256() const;
   void open_journal();
@@ -81,6 +86,8 @@ class Search {
   const QuantizeOptions& options_;
   std::stop_token stop_;
   tasks::ModelFolder folder_;
+  std::optional<text::Tokenizer> tokenizer_;
+  int max_length_;
   nn::Format format_;
   nn::kernel::Pool pool_;
   std::optional<tasks::Quantizable> model_;
@@ -97,25 +104,26 @@ const char* layout_name(std::optional<nn::PackedLayout> layout) {
   return !layout ? "textmill" : layout == nn::PackedLayout::awq ? "awq" : "gptq";
 }
 
-tasks::PackedItem pack(const text::Tokenizer& tokenizer, const data::Example& row, int max_length) {
-  auto encoding = tokenizer.encode(row.text, row.text_pair, {.max_length = static_cast<size_t>(max_length)});
+tasks::PackedItem Search::pack(const data::Example& row, const data::DatasetReader& reader) const {
+  if (!row.input_ids.empty()) return tasks::unpad(row, reader, folder_.architecture(), max_length_);
+  if (!tokenizer_) folder_.tokenizer();  // throws what is missing
+  auto encoding =
+      tokenizer_->encode(row.text, row.text_pair, {.max_length = static_cast<size_t>(max_length_)});
   return {std::move(encoding.ids), std::move(encoding.type_ids)};
 }
 
 void Search::read_rows() {
-  text::Tokenizer tokenizer = folder_.tokenizer();
-  int max_length = folder_.max_length(options_.encoder.max_length, &tokenizer).tokens;
   if (options_.positive) positive_ = label_id(folder_.labels(), *options_.positive, "--positive");
-  data::DatasetReader reader(options_.data, options_.columns);
+  data::DatasetReader reader(options_.data, options_.columns, true, data::Inputs::texts_or_ids);
   base::log(base::Level::info, "data", {{"schema", reader.schema().describe()}});
   for (data::Example row; reader.next(row);) {
-    rows_.evaluation.push_back(
-        {pack(tokenizer, row, max_length), label_id(folder_.labels(), *row.label, reader.where())});
+    rows_.evaluation.push_back({pack(row, reader), label_id(folder_.labels(), *row.label, reader.where())});
   }
   if (!options_.calibration.empty()) {
-    data::DatasetReader calibration(options_.calibration, options_.columns, false);
+    data::DatasetReader calibration(options_.calibration, options_.columns, false,
+                                    data::Inputs::texts_or_ids);
     for (data::Example row; rows_.calibration.size() < kCalibrationRows && calibration.next(row);)
-      rows_.calibration.push_back(pack(tokenizer, row, max_length));
+      rows_.calibration.push_back(pack(row, calibration));
   } else {
     size_t rows = std::min(kCalibrationRows, (rows_.evaluation.size() + 1) / 2);
     for (size_t i = 0; i < rows; i++) rows_.calibration.push_back(rows_.evaluation[i].item);

@@ -107,14 +107,19 @@ bool Batcher::take(std::vector<Entry>& batch) {
   return !batch.empty();
 }
 
-void Batcher::run_batch(const std::vector<Entry>& batch) {
+/// What throws together is run one by one, so that only those fail that must.
+void Batcher::run_batch(std::span<const Entry> batch) {
   items_.clear();
   for (const Entry& entry : batch) items_.push_back(&entry.ticket->items[entry.item]);
   auto started = Ticket::Clock::now();
   std::exception_ptr error;
   try {
     run_(items_, outputs_);
-  } catch (...) {  // the batch's requests are told; the thread goes on with the next
+  } catch (...) {  // who waits is told; the thread goes on with the next
+    if (batch.size() > 1) {
+      for (const Entry& entry : batch) run_batch({&entry, 1});
+      return;
+    }
     error = std::current_exception();
   }
   batch_histogram().observe(static_cast<double>(batch.size()));

@@ -77,7 +77,7 @@ class Batcher {
     size_t item;
   };
   bool take(std::vector<Entry>& batch);
-  void run_batch(const std::vector<Entry>& batch);
+  void run_batch(std::span<const Entry> batch);
   void work();
 
   const Run run_;

@@ -84,6 +84,7 @@ int serve(const ServeOptions& options, const base::StopSignals& signals) {
   const http::Router& router = service.router();
   http::Server server({.host = options.host,
                        .port = options.port,
+                       .crowded_status = 429,
                        .max_body = options.max_body,
                        .finished = [&](const http::Finished& done) { account(router, done); }},
                       router.dispatch());

@@ -1,5 +1,7 @@
 #include "serve/service.h"
 
+#include <fmt/format.h>
+
 #include "base/error.h"
 #include "base/log.h"
 #include "base/metrics.h"
@@ -134,6 +136,11 @@ http::Response Service::call(http::Request& request, Read* read) const {
   int failing = 503;
   try {
     const Model& model = require_model();
+    failing = 415;
+    if (auto coding = request.headers.get("content-encoding");
+        !coding.empty() && !http::same_name(coding, "identity"))
+      throw base::Error(base::Kind::invalid,
+                        fmt::format("Content-Encoding {}: the body is taken as it is only", coding));
     Call call = read({request.headers.get("content-type"), request.headers.get("accept"), request.body.text(),
                       batcher_->capacity()},
                      model, failing);

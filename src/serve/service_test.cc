@@ -70,6 +70,42 @@ TEST(Service, AModelThatThrowsFailsItsBatchAndGoesOn) {
   EXPECT_EQ(wire.ask(ask("1234")).status, 200);
 }
 
+TEST(Service, AnInputThatFailsDoesNotFailItsNeighbours) {
+  http::Gate entered, leave;
+  Running running([&](auto items, auto& logits) {
+    entered.open();
+    EXPECT_TRUE(leave.wait());
+    for (const auto* item : items)
+      if (item->input_ids.size() == 3) throw std::runtime_error("three");
+    count(items, logits);
+  });
+  auto first = running.wire(), innocent = running.wire(), guilty = running.wire(), last = running.wire();
+  first.send(ask("a"));
+  ASSERT_TRUE(entered.wait());
+  innocent.send(ask("12"));  // while the model is busy: these three run together
+  guilty.send(ask("123"));
+  last.send(ask("1234"));
+  while (running.batcher.queued() < 3) std::this_thread::yield();
+  leave.open();
+  EXPECT_EQ(first.answer().status, 200);
+  EXPECT_EQ(innocent.answer().body, R"([{"label":"no","score":2.0}])");
+  EXPECT_EQ(guilty.answer().status, 424);
+  EXPECT_EQ(last.answer().body, R"([{"label":"no","score":4.0}])");
+}
+
+TEST(Service, AnEncodingOfTheBodyIsNotUnderstood) {
+  Running running(count);
+  auto encoded = [&](const std::string& coding) {
+    return running.wire().ask(
+        "POST /invocations HTTP/1.1\r\nHost: t\r\nContent-Type: text/plain\r\nContent-Encoding: " + coding +
+        "\r\nContent-Length: 1\r\n\r\nx");
+  };
+  auto refused = encoded("gzip");
+  EXPECT_EQ(refused.status, 415);
+  EXPECT_NE(refused.body.find("Content-Encoding gzip"), std::string::npos);
+  EXPECT_EQ(encoded("Identity").status, 200);
+}
+
 // What a drain cuts off is still queued: the batcher answers it after the connection is gone, and both are destroyed
 // before the server. The address sanitizer watches.
 TEST(Service, ADrainThatRunsOutOfTimeLeavesNothingDangling) {

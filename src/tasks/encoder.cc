@@ -9,41 +9,9 @@
 #include "tasks/inference.h"
 
 namespace textmill::tasks {
-namespace {
 
 using base::Error;
 using base::Kind;
-
-/// The number of ones that `mask` begins with; after them only zeros are allowed.
-size_t length_of(std::span<const int64_t> mask) {
-  size_t length = std::find(mask.begin(), mask.end(), 0) - mask.begin();
-  for (size_t i = 0; i < mask.size(); i++) {
-    if (mask[i] == (i < length ? 1 : 0)) continue;
-    throw Error(Kind::invalid,
-                fmt::format("attention_mask[{}] is {}, expected ones and then zeros (padding on the right)",
-                            i, mask[i]));
-  }
-  return length;
-}
-
-std::vector<int32_t> take(const char* field, std::span<const int64_t> values, size_t length, int64_t below) {
-  std::vector<int32_t> taken(length);
-  for (size_t i = 0; i < length; i++) {
-    if (values[i] < 0 || values[i] >= below) {
-      throw Error(Kind::invalid,
-                  fmt::format("{}[{}] is {}, expected 0 to {}", field, i, values[i], below - 1));
-    }
-    taken[i] = static_cast<int32_t>(values[i]);
-  }
-  return taken;
-}
-
-void check_length(const char* field, size_t length, size_t expected) {
-  if (length == 0 || length == expected) return;
-  throw Error(Kind::invalid, fmt::format("{} has {} numbers, input_ids {}", field, length, expected));
-}
-
-}  // namespace
 
 struct Encoder::State {
   State(const base::Path& path, const EncoderOptions& options)
@@ -57,7 +25,18 @@ struct Encoder::State {
         inference(folder.has_head() ? models::record_classifier(*model, {})
                                     : models::record_embedder(model->body, modules.pooling, {}),
                   format, pool) {
+    require_room();
     folder.release_pages();  // packed by now; the rows of tables that are used come back
+  }
+
+  /// Throws invalid if no text has room for a token.
+  void require_room() const {
+    if (!tokenizer) return;
+    size_t special = tokenizer->encode("").size();
+    if (std::cmp_greater(max_length.tokens, special)) return;
+    throw Error(Kind::invalid,
+                fmt::format("{}: {} tokens at most ({}): no room for a text beside {} special ones",
+                            folder.path().string(), max_length.tokens, max_length.source, special));
   }
 
   ModelFolder folder;
@@ -102,20 +81,7 @@ PackedItem Encoder::encode(std::string_view text, std::optional<std::string_view
 
 PackedItem Encoder::unpad(const RawItem& item) const {
   const models::BertConfig& architecture = state_->folder.architecture();
-  size_t padded = item.input_ids.size();
-  check_length("attention_mask", item.attention_mask.size(), padded);
-  check_length("token_type_ids", item.token_type_ids.size(), padded);
-  size_t length = item.attention_mask.empty() ? padded : length_of(item.attention_mask);
-  if (length == 0) throw Error(Kind::invalid, "input_ids: expected at least one token that is not padding");
-  if (std::cmp_greater(length, architecture.max_length())) {
-    throw Error(Kind::invalid, fmt::format("input_ids: {} tokens, the model has {} positions", length,
-                                           architecture.max_length()));
-  }
-  PackedItem packed{take("input_ids", item.input_ids, length, architecture.vocab), {}};
-  packed.type_ids = item.token_type_ids.empty() ? std::vector<int32_t>(length)
-                                                : take("token_type_ids", item.token_type_ids, length,
-                                                       std::max(1, architecture.types));
-  return packed;
+  return tasks::unpad(item, architecture, architecture.max_length());
 }
 
 void Encoder::run(std::span<const PackedItem* const> items, std::vector<float>& outputs) {

@@ -13,18 +13,13 @@
 #include "tasks/model_folder.h"
 #include "tasks/packed.h"
 #include "tasks/sentence.h"
+#include "tasks/unpad.h"
 
 namespace textmill::tasks {
 
 struct EncoderOptions {
   EngineOptions engine;
   std::optional<int> max_length;  // tokens of a sequence; see ModelFolder::max_length
-};
-
-/// What a client sent as numbers, padded or not.
-struct RawItem {
-  std::span<const int64_t> input_ids, attention_mask,
-      token_type_ids;  // the last two may be empty: ones, zeros
 };
 
 /// What happens to a text of more tokens than allowed.
@@ -52,9 +47,7 @@ class Encoder {
   PackedItem encode(std::string_view text, std::optional<std::string_view> pair = {},
                     const Truncation& truncation = {}) const;
 
-  /// Takes the padding off. Throws invalid with the field and the position: a mask that is not a prefix of ones, other
-  /// lengths, an id outside of the vocabulary, a type that the model does not have, no token at all or more than the
-  /// model has positions.
+  /// As tasks::unpad, up to the model's positions.
   PackedItem unpad(const RawItem& item) const;
 
   /// Fills `outputs` with [items, width()]: logits, or pooled states, not normalized. An item's row does not depend on its

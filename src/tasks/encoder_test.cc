@@ -48,6 +48,16 @@ TEST_F(EncoderTest, text_becomes_ids_with_the_special_tokens) {
   EXPECT_EQ(encoder.encode("a a a a a a a a a").input_ids.size(), 6u) << "truncated";
 }
 
+TEST_F(EncoderTest, a_model_without_room_for_a_text_is_refused_when_it_is_opened) {
+  auto file = folder.path() / "sentence_bert_config.json";
+  base::write_file_durably(file, R"({"max_seq_length": 2})");
+  EXPECT_EQ(refusal([&] { Encoder(folder.path(), {}); }),
+            folder.path().string() +
+                ": 2 tokens at most (sentence_bert_config.json): no room for a text beside 2 special ones");
+  base::write_file_durably(file, R"({"max_seq_length": 3})");
+  EXPECT_EQ(Encoder(folder.path(), {}).encode("very good").input_ids.size(), 3u);
+}
+
 TEST_F(EncoderTest, what_is_too_long_is_cut_or_refused) {
   Encoder encoder(folder.path(), {.max_length = 4});
   EXPECT_EQ(encoder.encode("the film was good", {}, {.too_long = TooLong::cut_begin}).input_ids,
@@ -117,7 +127,7 @@ TEST_F(EncoderTest, refuses_numbers_that_are_no_sequence) {
   EXPECT_EQ(said({2, 3}, {0, 0}), "input_ids: expected at least one token that is not padding");
   EXPECT_EQ(said({}), "input_ids: expected at least one token that is not padding");
   EXPECT_EQ(said({2, 3}, {}, {0, 2}), "token_type_ids[1] is 2, expected 0 to 1");
-  EXPECT_EQ(said(Ids(25, 5)), "input_ids: 25 tokens, the model has 24 positions");
+  EXPECT_EQ(said(Ids(25, 5)), "input_ids: 25 tokens, at most 24");
   EXPECT_EQ(said({2, 99}, {1, 0}), "") << "padding may be anything";
 }
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <set>
 
 #include "base/error.h"
 #include "base/hash.h"
@@ -50,6 +51,9 @@ std::vector<std::string> read_labels(const JsonView& config, int count) {
     if (key.empty() || id >= labels.size()) label.fail(fmt::format("ids from 0 to {}", count - 1));
     labels[id] = label.string();
   }
+  std::set<std::string_view> seen;
+  for (const std::string& label : labels)
+    if (!seen.insert(label).second) names->fail(fmt::format("a name for each label; two are '{}'", label));
   return labels;
 }
 
@@ -215,10 +219,14 @@ std::optional<text::Tokenizer> ModelFolder::find_tokenizer() const {
 text::Tokenizer ModelFolder::tokenizer() const {
   auto tokenizer = find_tokenizer();
   if (tokenizer) return std::move(*tokenizer);
-  throw Error(Kind::invalid,
-              path_.string() + (architecture_.family == models::BertConfig::Family::roberta
-                                    ? ": the tokenizer of this model type is not built; give input_ids"
-                                    : ": holds neither tokenizer.json nor vocab.txt; give input_ids"));
+  bool roberta = architecture_.family == models::BertConfig::Family::roberta;
+  throw Error(
+      Kind::invalid,
+      fmt::format("{}: {}; give input_ids: JSON lines {{\"input_ids\": [0, ...], \"label\": ...}}, or to a "
+                  "server {{\"instances\": [{{\"input_ids\": [0, ...]}}]}}",
+                  path_.string(),
+                  roberta ? "the tokenizer of this model type is not built"
+                          : "holds neither tokenizer.json nor vocab.txt"));
 }
 
 MaxLength ModelFolder::max_length(std::optional<int> flag, const text::Tokenizer* tokenizer) const {

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/spelling.h"
 #include "tasks/labels.h"
+#include "tasks/unpad.h"
 
 namespace textmill::train {
 namespace {
@@ -65,12 +66,14 @@ class LabelIds {
 }  // namespace
 
 std::optional<LoadedText> load_text(const base::Path& path, const data::Columns& columns,
-                                    const KnownLabels& known, const text::Tokenizer& tokenizer,
-                                    int max_length, nn::kernel::Pool& pool, std::stop_token stop) {
+                                    const KnownLabels& known, const tasks::ModelFolder& model,
+                                    const text::Tokenizer* tokenizer, int max_length, nn::kernel::Pool& pool,
+                                    std::stop_token stop) {
   text::EncodeOptions encode{.max_length = static_cast<size_t>(max_length)};
-  tokenizer.encode(
-      "", "", encode);  // throws here, not on a thread of the pool, if there is no room for special tokens
-  data::DatasetReader reader(path, columns);
+  if (tokenizer)
+    tokenizer->encode(
+        "", "", encode);  // throws here, not on a thread of the pool, if there is no room for special tokens
+  data::DatasetReader reader(path, columns, true, data::Inputs::texts_or_ids);
   LoadedText loaded;
   LabelIds ids(known);
   std::vector<data::Example> rows(kChunk);
@@ -81,10 +84,18 @@ std::optional<LoadedText> load_text(const base::Path& path, const data::Columns&
     if (stop.stop_requested()) return {};
     for (count = 0; count < kChunk && reader.next(rows[count]); count++) {
       labels[count] = ids.of(*rows[count].label, reader);
+      if (rows[count].input_ids.empty()) {
+        if (!tokenizer) model.tokenizer();  // throws what is missing
+        continue;
+      }
+      auto item = tasks::unpad(rows[count], reader, model.architecture(), max_length);
+      encodings[count].ids = std::move(item.input_ids);
+      encodings[count].type_ids = std::move(item.type_ids);
     }
     pool.run(static_cast<int>((count + kTask - 1) / kTask), [&](int task, int) {
       for (size_t i = task * kTask; i < std::min(count, (task + 1) * kTask); i++) {
-        tokenizer.encode(rows[i].text, rows[i].text_pair, encode, encodings[i]);
+        if (rows[i].input_ids.empty())
+          tokenizer->encode(rows[i].text, rows[i].text_pair, encode, encodings[i]);
       }
     });
     for (size_t i = 0; i < count; i++)

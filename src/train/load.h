@@ -9,6 +9,7 @@
 #include "data/dataset.h"
 #include "format/json.h"
 #include "nn/kernel/pool.h"
+#include "tasks/model_folder.h"
 #include "text/tokenizer.h"
 #include "train/examples.h"
 
@@ -28,10 +29,12 @@ struct KnownLabels {
   bool closed = false;  // others are an error; else the data's own count, in this order if they are the same
 };
 
-/// Reads, tokenizes and truncates all rows of a data set, on the threads of `pool`. Nothing if `stop` was asked before the
-/// end. Throws invalid naming file and line: what the readers refuse, a label that is not known.
+/// Reads, tokenizes and truncates all rows of a data set, on the threads of `pool`; rows of input_ids are taken as they
+/// are. Nothing if `stop` was asked before the end. Throws invalid naming file and line: what the readers refuse, a label
+/// that is not known, ids that the model cannot read; a text where `tokenizer` is null.
 std::optional<LoadedText> load_text(const base::Path& path, const data::Columns& columns,
-                                    const KnownLabels& known, const text::Tokenizer& tokenizer,
-                                    int max_length, nn::kernel::Pool& pool, std::stop_token stop);
+                                    const KnownLabels& known, const tasks::ModelFolder& model,
+                                    const text::Tokenizer* tokenizer, int max_length, nn::kernel::Pool& pool,
+                                    std::stop_token stop);
 
 }  // namespace textmill::train

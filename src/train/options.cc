@@ -55,7 +55,8 @@ void set_task(O& o, V v) {
 
 constexpr OptionRow kRows[] = {
     {"task", "TASK", "what to learn: text-classification", set_task},
-    {"text", "COLUMN", "column of the text, by name or number (guessed, and printed)",
+    {"text", "COLUMN",
+     "column of the text, by name or number (guessed, and printed); in JSON lines it may hold input ids",
      [](O& o, V v) { o.text = v.text; }},
     {"text-pair", "COLUMN", "column of the second text, for pairs", [](O& o, V v) { o.text_pair = v.text; }},
     {"label", "COLUMN", "column of the label", [](O& o, V v) { o.label = v.text; }},

@@ -53,6 +53,8 @@ struct Seconds {
 class Run {
  public:
   Run(const TrainPaths& paths, const TrainOptions& options, std::stop_token stop);
+  /// All that can be wrong with the arguments is found here, before anything is written. False if it was stopped.
+  bool prepare();
   Outcome train();
 
  private:
@@ -101,11 +103,15 @@ Run::Run(const TrainPaths& paths, const TrainOptions& options, std::stop_token s
       pool_(tasks::choose_threads({options.format, options.threads})),
       base_(paths.model) {}
 
-Outcome Run::train() {
+bool Run::prepare() {
   checkpoint_ = find_checkpoint();
-  if (!load_data()) return Outcome::stopped;
+  if (!load_data()) return false;
   load_model();
   if (checkpoint_) resume();
+  return true;
+}
+
+Outcome Run::train() {
   progress_ = std::make_unique<Progress>(steps_, state_.step);
   while (true) {
     bool epoch_ended = state_.step > 0 && state_.step % steps_.per_epoch() == 0;
@@ -144,8 +150,9 @@ std::optional<Path> Run::find_checkpoint() const {
 
 /// False if it was stopped.
 bool Run::load_data() {
-  text::Tokenizer tokenizer = base_.tokenizer();
-  max_length_ = base_.max_length(options_.max_length, &tokenizer);
+  auto found = base_.find_tokenizer();
+  const text::Tokenizer* tokenizer = found ? &*found : nullptr;
+  max_length_ = base_.max_length(options_.max_length, tokenizer);
   base::log(base::Level::info, "engine",
             {{"precision", tasks::name(format_)},
              {"threads", pool_.threads()},
@@ -154,7 +161,7 @@ bool Run::load_data() {
              {"max_length_from", max_length_.source}});
   Timed timed(seconds_.tokenize);
   auto load = [&](const Path& path, const data::Columns& columns, const KnownLabels& known, LoadedText& to) {
-    auto loaded = load_text(path, columns, known, tokenizer, max_length_.tokens, pool_, stop_);
+    auto loaded = load_text(path, columns, known, base_, tokenizer, max_length_.tokens, pool_, stop_);
     if (!loaded) return false;
     to = std::move(*loaded);
     base::log(base::Level::info, "data",
@@ -358,12 +365,18 @@ Outcome train(const TrainPaths& paths, const TrainOptions& options, std::stop_to
                             paths.output.string()));
   }
   Path checkpoints = paths.checkpoints.empty() ? paths.output / "checkpoints" : paths.checkpoints;
-  if (!fs::create_directories(checkpoints, code) && code)
-    throw base::system_error(checkpoints.string(), code.value());
-  base::FileLock lock(checkpoints / ".lock");
-  return Run({paths.model, paths.train, paths.validation, paths.output, checkpoints}, options,
-             std::move(stop))
-      .train();
+  std::optional<base::FileLock> lock;
+  if (fs::is_directory(checkpoints, code)) lock.emplace(checkpoints / ".lock");
+  Run run({paths.model, paths.train, paths.validation, paths.output, checkpoints}, options, std::move(stop));
+  if (!run.prepare()) return Outcome::stopped;
+  if (!lock) {
+    if (!fs::create_directories(checkpoints, code) && code)
+      throw base::system_error(checkpoints.string(), code.value());
+    lock.emplace(checkpoints / ".lock");
+    if (has_checkpoints(checkpoints))
+      throw Error(Kind::in_use, checkpoints.string() + ": another run began in it meanwhile");
+  }
+  return run.train();
 }
 
 }  // namespace textmill::train

@@ -158,6 +158,15 @@ TEST_F(RunTest, refuses_to_resume_another_recipe) {
   EXPECT_NE(refusal(options).find("recipe.train"), std::string::npos);
 }
 
+TEST_F(RunTest, what_the_recipe_no_longer_says_is_another_recipe) {
+  options.dropout = 0.25;
+  ASSERT_EQ(train(paths, options, {}), Outcome::finished);
+  options.resume = true;
+  options.dropout.reset();
+  EXPECT_NE(refusal(options).find("recipe.dropout: the run had 0.25, now it is none"), std::string::npos)
+      << refusal(options);
+}
+
 TEST_F(RunTest, names_what_is_wrong_with_the_data) {
   base::write_file_durably(folder.path() / "validation.tsv", "label\ttext\ngood\ta\nugly\ta\n");
   EXPECT_NE(refusal(options).find("validation.tsv:3: label 'ugly' is not one of the 2 known ones"),
@@ -165,6 +174,33 @@ TEST_F(RunTest, names_what_is_wrong_with_the_data) {
       << refusal(options);
   base::write_file_durably(folder.path() / "train.tsv", "label\ttext\ngood\ta\ngood\tb\n");
   EXPECT_NE(refusal(options).find("all rows have the label good"), std::string::npos) << refusal(options);
+  EXPECT_FALSE(fs::exists(paths.output)) << "nothing is left behind";
+}
+
+TEST_F(RunTest, rows_of_input_ids_are_what_the_texts_are) {
+  ASSERT_EQ(train(paths, options, {}), Outcome::finished);
+  std::string from_texts = weights();
+  tasks::Encoder encoder(paths.model, {});
+  for (base::Path* path : {&paths.train, &paths.validation}) {
+    data::DatasetReader reader(*path);
+    std::string lines;
+    for (data::Example row; reader.next(row);) {
+      auto item = encoder.encode(row.text);
+      lines += to_text(format::Json::object(
+                   {{"input_ids", format::Json::array(item.input_ids)}, {"label", *row.label}})) +
+               "\n";
+    }
+    *path = path->string() + ".jsonl";
+    base::write_file_durably(*path, lines);
+  }
+  fs::remove(paths.model / "vocab.txt");
+  paths.output += "-ids";
+  ASSERT_EQ(train(paths, options, {}), Outcome::finished);
+  EXPECT_TRUE(weights() == from_texts);
+  options.max_length = 4;
+  EXPECT_NE(refusal(options).find("--resume"), std::string::npos);
+  paths.output += "-short";
+  EXPECT_NE(refusal(options).find("tokens, at most 4"), std::string::npos) << refusal(options);
 }
 
 TEST_F(RunTest, a_classifier_of_the_same_labels_keeps_its_head_and_their_ids) {

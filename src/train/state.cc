@@ -67,14 +67,18 @@ Json to_json(const RunState& state) {
 }
 
 void check_recipe(const JsonView& then, const Json& now) {
+  auto changed = [&](const std::string& name, const Json* before, const Json* value) {
+    auto text = [](const Json* json) { return json ? to_text(*json) : "none"; };
+    throw base::Error(base::Kind::invalid,
+                      fmt::format("{}.{}: the run had {}, now it is {}; resume with what it began with",
+                                  then.where(), name, text(before), text(value)));
+  };
   for (const auto& [name, value] : *now.object()) {
     const Json* before = then.value().find(name);
-    if (before && *before == value) continue;
-    throw base::Error(
-        base::Kind::invalid,
-        fmt::format("{}: the run had {}, now it is {}; resume with what it began with",
-                    then.where() + "." + name, before ? to_text(*before) : "none", to_text(value)));
+    if (!before || *before != value) changed(name, before, &value);
   }
+  for (const auto& [name, before] : then.object())
+    if (!now.find(name)) changed(name, &before.value(), nullptr);
 }
 
 }  // namespace

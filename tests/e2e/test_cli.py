@@ -133,6 +133,8 @@ def test_jsonl_and_csv_of_pairs(textmill, tokenizer, tmp_path):
     (["predict", "M", "T", "--precision", "fp32"], "--precision: 'fp32' is none of bf16, f32; did you mean f32?"),
     (["evaluate", "M"], "--data is missing"),
     (["train", "--model", "M", "--output", "O"], "--train is missing"),
+    (["train", "--model", "--train", "F", "--output", "O"], "--model: takes DIR, got --train"),
+    (["train", "--model", "--train=F", "--output", "O"], "--model: takes DIR, got --train=F"),
     (["train", "--model", "M", "--train", "F", "--output", "O", "--epochs", "0"], "--epochs: '0' is not a whole number of at least 1"),
     (["train", "--resume=maybe"], "--resume: 'maybe' is none of true, false, 1, 0"),
     (["completion", "tcsh"], "completion: 'tcsh' is none of bash, zsh, fish"),

@@ -37,6 +37,8 @@ class MessageParser : public boost::beast::http::basic_parser<isRequest> {
   /// Bytes that are still to come of a request's body whose length is known: they need no parsing, and may be read past
   /// the parser, which is told by passed().
   uint64_t body_left() const { return body_left_; }
+  /// Bytes of the chunk at hand that are still to come.
+  uint64_t chunk_left() const { return chunk_left_; }
   void passed(uint64_t bytes) { body_left_ -= bytes; }
   const std::optional<Refusal>& refusal() const { return refusal_; }
 

@@ -152,7 +152,7 @@ awaitable<Session::Step> Session::spool(uint64_t limit) {
       taken = spool_->fill([&](std::string& block) { return parser_->feed(view(input), block); });
     input.consume(taken);
     if (parser_->refusal()) co_return refuse_message();
-    if (spool_->size() > limit)
+    if (spool_->size() > limit || parser_->chunk_left() > limit - spool_->size())
       co_return refuse(
           413, {base::Kind::limit, "the body exceeds the limit of " + std::to_string(limit) + " bytes"});
     if (spool_->full()) {
