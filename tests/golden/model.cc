@@ -1,6 +1,7 @@
 // model FOLDER OUT ENGINE: runs the model of FOLDER (config.json, model.safetensors) on FOLDER/batch.safetensors, forward
 // and backward, and writes to OUT what it found: "output", "loss", and "grad/NAME" of every weight that trains. ENGINE:
-// single or double (the naive executor), f32 or bf16 (the CPU engine, on the path that TEXTMILL_CPU says).
+// single or double (the naive executor), f32 or bf16 (the CPU engine, on the path that TEXTMILL_CPU says). Without
+// arguments: the paths that this machine has.
 
 #include <cmath>
 #include <cstdio>
@@ -17,6 +18,7 @@
 #include "models/t5.h"
 #include "nn/checkpoint.h"
 #include "nn/cpu.h"
+#include "nn/kernel/cpu_features.h"
 #include "nn/naive.h"
 #include "nn/safetensors.h"
 
@@ -177,6 +179,7 @@ class Comparison {
   void decoder(const Config& config, Body body, Logits logits) {
     Model model(config);
     load(model);
+    if (given_.has("take")) return generate(model, body, logits);
     Ints lengths = given_.ints("lengths"), ids = given_.ints("ids");
     {
       nn::Recorder r;
@@ -212,6 +215,39 @@ class Comparison {
     batch.set_index(labels, next);
     batch.set_input(weight, std::vector<float>(rows.size(), 1.0f / static_cast<float>(rows.size())));
     losses(plan, batch);
+  }
+
+  /// With a cache: batches that take so many more tokens of each sequence, as the rows of "take" say; the logits of each
+  /// sequence's last one.
+  template <class Model, class Body, class Logits>
+  void generate(Model& model, Body body, Logits logits) {
+    nn::Recorder r({.cached = true});
+    nn::Space tokens = r.space("tokens");
+    nn::Index id = r.index("ids", tokens);
+    r.output(logits(r, model, r.rows(body(r, model, id), r.last(tokens, r.sequences(tokens)))));
+    nn::Plan plan = make_plan(r.finish(), {});
+    Engine engine(plan);
+    const Ints lengths = given_.ints("lengths"), ids = given_.ints("ids"), take = given_.ints("take");
+    Ints past(lengths.size());
+    for (size_t turn = 0; turn * lengths.size() < take.size(); turn++) {
+      nn::Batch batch;
+      Ints taken, before, chosen;
+      for (size_t s = 0, begin = 0; s < lengths.size(); begin += lengths[s++]) {
+        int more = take[turn * lengths.size() + s];
+        if (more == 0) continue;
+        auto first = ids.begin() + static_cast<ptrdiff_t>(begin) + past[s];
+        chosen.insert(chosen.end(), first, first + more);
+        taken.push_back(more);
+        before.push_back(past[s]);
+        batch.caches.push_back(static_cast<int32_t>(s));
+        past[s] += more;
+      }
+      batch.set_rows(tokens, taken, before);
+      batch.set_index(id, chosen);
+      batch.derive(plan.recording);
+      engine.run(batch);
+      found_.add("turn/" + std::to_string(turn), engine.output(0));
+    }
   }
 
   void t5() {
@@ -314,6 +350,10 @@ class Comparison {
 
 int main(int count, char** arguments) {
   using namespace textmill;
+  if (count == 1) {
+    for (nn::kernel::Path path : nn::kernel::supported_paths()) std::printf("%s\n", nn::kernel::name(path));
+    return 0;
+  }
   if (count != 4) return 2;
   try {
     Found found;

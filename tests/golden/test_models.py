@@ -5,6 +5,8 @@ In double precision the reference's own roundings to f32 (norms, softmax, rotary
 order of sums; otherwise it runs as it is.
 """
 
+import functools
+import os
 import subprocess
 
 import numpy as np
@@ -23,6 +25,7 @@ LENGTHS = [5, 2, 4]  # 8 next tokens: weights of 1/8 are exact in f32
 VOCAB = 40
 
 
+PATHS = ["avx512-bf16", "avx512-vnni", "avx-vnni", "avx2", "portable"]  # best first; the last is everywhere
 TOLERANCE = {"single": 1e-4, "double": 1e-9, "f32": 1e-4, "bf16": 0.1}
 
 
@@ -56,6 +59,18 @@ def lift_roundings(monkeypatch):
         monkeypatch.setattr(module, "forward", rotary)
 
 
+@functools.cache
+def available_paths(program):
+    return subprocess.run([program], capture_output=True, text=True, check=True).stdout.split()
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_path(path, golden):
+    """Each of the tests below runs on each of these."""
+    if path not in available_paths(golden("model")):
+        pytest.skip(f"this machine lacks {path}: nothing here runs on it")
+
+
 class Case:
     """A model with weights away from their initial values, and what it found."""
 
@@ -70,14 +85,27 @@ class Case:
         self.batch.update({k: torch.as_tensor(v).float() if torch.is_floating_point(torch.as_tensor(v)) else torch.as_tensor(v)
                            for k, v in values.items()})
 
-    def check(self, output, loss=None):
+    def runs(self):
+        """What the program found on each path of this machine's CPU, or once on the naive executor's."""
         self.save()
-        weights = {self.stored_name(name): weight for name, weight in self.model.named_parameters()}
         save_file({k: v.detach().contiguous() for k, v in self.batch.items()}, self.folder / "batch.safetensors")
-        subprocess.run([self.program, self.folder, self.folder / "found", self.precision], check=True)
-        found, tolerance = load_file(self.folder / "found"), TOLERANCE[self.precision]
-        # Roundings to bf16 are noise of each number: what is near is the whole. Otherwise every number is.
-        size = np.linalg.norm if self.precision == "bf16" else lambda x: np.abs(x).max()
+        for path in available_paths(self.program) if self.precision in ("f32", "bf16") else PATHS[-1:]:
+            subprocess.run([self.program, self.folder, self.folder / "found", self.precision], check=True,
+                           env=os.environ | {"TEXTMILL_CPU": path})
+            yield load_file(self.folder / "found")
+
+    @property
+    def size(self):
+        """Roundings to bf16 are noise of each number: what is near is the whole. Otherwise every number is."""
+        return np.linalg.norm if self.precision == "bf16" else lambda x: np.abs(x).max()
+
+    def check(self, output, loss=None):
+        for found in self.runs():
+            self.compare(found, output, loss)
+
+    def compare(self, found, output, loss):
+        weights = {self.stored_name(name): weight for name, weight in self.model.named_parameters()}
+        size, tolerance = self.size, TOLERANCE[self.precision]
         near(found.pop("output"), output, tolerance, "output", size)
         if loss is not None:
             near(found.pop("loss"), loss.reshape(1), tolerance, "loss", size)
@@ -205,6 +233,30 @@ def test_decoder(family, precision, tmp_path, golden):
     loss.backward()
     case.give(lengths=LENGTHS, ids=torch.cat(ids))
     case.check(torch.cat([logits[i, :length] for i, length in enumerate(LENGTHS)]), loss)
+
+
+@pytest.mark.parametrize("family", DECODERS)
+def test_generation(family, precision, tmp_path, golden):
+    """Prefill alone, prefill beside decoding, and decoding alone, with our cache, against transformers' own."""
+    case = Case(DECODERS[family](), precision, tmp_path, golden)
+    ids, take = sequences(), torch.tensor([[3, 2, 0], [1, 0, 3], [1, 0, 1]])
+    assert take.sum(0).tolist() == LENGTHS
+    caches, past, turns = [tf.DynamicCache(config=case.model.config) for _ in ids], [0] * len(ids), []
+    for turn in take.tolist():
+        rows = []
+        for s, more in enumerate(turn):
+            if more:
+                chunk = ids[s][None, past[s]: past[s] + more]
+                with torch.no_grad():
+                    rows.append(case.model(input_ids=chunk, past_key_values=caches[s], use_cache=True).logits[0, -1])
+                past[s] += more
+        turns.append(torch.stack(rows))
+        assert [cache.get_seq_length() for cache in caches] == past
+    case.give(lengths=LENGTHS, ids=torch.cat(ids), take=take.ravel())
+    for found in case.runs():
+        for i, expected in enumerate(turns):
+            near(found.pop(f"turn/{i}"), expected, TOLERANCE[precision], f"turn {i}", case.size)
+        assert not found
 
 
 @pytest.mark.parametrize("mlp", ["relu", "gated-gelu"])

@@ -26,6 +26,20 @@ class ChoosePath : public testing::Test {
   std::string before_;
 };
 
+/// The suites named Paths run on each of these.
+class Paths : public testing::TestWithParam<Path> {};
+
+TEST_P(Paths, AreTestedWhereTheMachineHasThem) {
+  if (!supports(GetParam()))
+    GTEST_SKIP() << "this machine lacks " << name(GetParam()) << ": nothing runs on it";
+  EXPECT_TRUE(std::ranges::count(supported_paths(), GetParam()));
+}
+
+INSTANTIATE_TEST_SUITE_P(All, Paths,
+                         testing::Values(Path::avx512_bf16, Path::avx512_vnni, Path::avx_vnni, Path::avx2,
+                                         Path::portable),
+                         [](const auto& info) { return std::to_string(static_cast<int>(info.param)); });
+
 TEST_F(ChoosePath, TakesTheBestByItself) {
   unsetenv("TEXTMILL_CPU");
   EXPECT_EQ(choose_path(), supported_paths().front());
@@ -35,7 +49,7 @@ TEST_F(ChoosePath, TakesTheBestByItself) {
 }
 
 TEST_F(ChoosePath, ForcesWhatTheMachineHasAndRefusesTheRest) {
-  for (Path path : {Path::avx512_bf16, Path::avx2, Path::portable}) {
+  for (Path path : {Path::avx512_bf16, Path::avx512_vnni, Path::avx_vnni, Path::avx2, Path::portable}) {
     force(name(path));
     if (supports(path)) {
       EXPECT_EQ(choose_path(), path);
