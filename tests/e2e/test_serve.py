@@ -109,6 +109,26 @@ def test_a_batch_is_its_members_byte_for_byte(build, model):
     assert answers[0] == answers[1]
 
 
+@pytest.mark.parametrize("precision", ["f32", "bf16"])
+def test_a_batch_of_long_sequences_of_a_real_model_is_its_members(build, minilm, tmp_path, precision):
+    torch.manual_seed(0)
+    classifier = transformers.AutoModelForSequenceClassification.from_pretrained(minilm, num_labels=3).eval()
+    classifier.save_pretrained(tmp_path)
+    sequences = [torch.randint(1000, 30000, (length,)).tolist() for length in (512, 3, 129, 512, 64, 1, 333)]
+    answers = []
+    for threads in ("1", "3"):
+        with ModelServer(build, tmp_path, "--threads", threads, "--precision", precision) as server:
+            alone = [json.loads(server.ask({"instances": [{"input_ids": ids}]})[1])["predictions"][0] for ids in sequences]
+            together = server.json({"instances": [{"input_ids": ids} for ids in sequences]})["predictions"]
+            assert server.metric('textmill_batch_sequences_bucket{le="4"}') == len(sequences) == server.metric("textmill_batch_sequences_count") - 1
+        assert together == alone
+        answers.append(alone)
+    assert answers[0] == answers[1]
+    with torch.no_grad():
+        expected = [classifier(torch.tensor([ids])).logits[0].tolist() for ids in sequences]
+    np.testing.assert_allclose(answers[0], expected, atol=1e-4 if precision == "f32" else 2e-2)
+
+
 BAD = [
     ("{", "application/json", 400, "body"),
     (b'{"inputs": "\xff"}', "application/json", 400, "body:1:13"),
