@@ -366,13 +366,16 @@ Outcome train(const TrainPaths& paths, const TrainOptions& options, std::stop_to
   }
   Path checkpoints = paths.checkpoints.empty() ? paths.output / "checkpoints" : paths.checkpoints;
   std::optional<base::FileLock> lock;
-  if (fs::is_directory(checkpoints, code)) lock.emplace(checkpoints / ".lock");
-  Run run({paths.model, paths.train, paths.validation, paths.output, checkpoints}, options, std::move(stop));
-  if (!run.prepare()) return Outcome::stopped;
-  if (!lock) {
+  auto take = [&] {
     if (!fs::create_directories(checkpoints, code) && code)
       throw base::system_error(checkpoints.string(), code.value());
     lock.emplace(checkpoints / ".lock");
+  };
+  if (fs::exists(checkpoints, code)) take();
+  Run run({paths.model, paths.train, paths.validation, paths.output, checkpoints}, options, std::move(stop));
+  if (!run.prepare()) return Outcome::stopped;
+  if (!lock) {  // nothing was there, and nothing is wrong with the arguments
+    take();
     if (has_checkpoints(checkpoints))
       throw Error(Kind::in_use, checkpoints.string() + ": another run began in it meanwhile");
   }
