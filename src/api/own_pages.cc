@@ -33,7 +33,13 @@ Json with_secret(const Key& key) {
   return out;
 }
 
-Response health(Platform&, const Request&) { return json(Json::object({{"status", "ok"}})); }
+Response health(Platform& platform, const Request&) {
+  std::string trouble = platform.store.database().trouble();
+  if (trouble.empty()) return json(Json::object({{"status", "ok"}}));
+  Response response = json(Json::object({{"status", "failing"}, {"error", trouble}}));
+  response.status = 503;
+  return response;
+}
 
 Response metrics(Platform&, const Request&) {
   return {.headers = {{"Content-Type", "text/plain; version=0.0.4"}}, .body = base::metrics().text()};

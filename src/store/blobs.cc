@@ -31,13 +31,11 @@ void write_whole(int fd, std::string_view bytes) {
   if (!base::write_all(fd, bytes)) throw base::system_error("an object's file", errno);
 }
 
-/// Gives a nameless file its name. False when the name is taken.
-bool link_file(int fd, const base::Path& path) {
+/// Gives a nameless file its name.
+void link_file(int fd, const base::Path& path) {
   if (::linkat(AT_FDCWD, fmt::format("/proc/self/fd/{}", fd).c_str(), AT_FDCWD, path.c_str(),
-               AT_SYMLINK_FOLLOW) == 0)
-    return true;
-  if (errno != EEXIST) throw base::system_error("an object's file", errno);
-  return false;
+               AT_SYMLINK_FOLLOW) != 0)
+    throw base::system_error("an object's file", errno);
 }
 
 }  // namespace
@@ -88,11 +86,20 @@ Blobs::Staged Blobs::stage(std::string hash, uint64_t size,
                            const std::function<void(const base::Path&)>& name_it) {
   Staged staged = pinned(std::move(hash), size);
   base::Path file = path(staged.hash_);
-  // The pin keeps a file that is there. Nobody else but a twin of this call can make it meanwhile.
-  if (std::filesystem::exists(file)) return staged;
-  if (std::filesystem::create_directory(file.parent_path()) && sync_ == Sync::full)
+  // The pin keeps a file that is there. Only a twin of this call can make it meanwhile.
+  if (!std::filesystem::exists(file)) {
+    std::filesystem::create_directory(file.parent_path());
+    try {
+      name_it(file);
+    } catch (const base::Error& error) {
+      if (error.kind() != base::Kind::exists) throw;
+    }
+  }
+  // Also when the names are not of this call: a twin, or a process that was killed, may not have come to it.
+  if (sync_ == Sync::full) {
+    base::sync_folder(file.parent_path());
     base::sync_folder(folder_);
-  name_it(file);
+  }
   return staged;
 }
 
@@ -116,11 +123,8 @@ void Blobs::Writer::write(std::string_view bytes) {
 Blobs::Staged Blobs::Writer::finish() {
   std::string hash = raw(sha256_.digest());
   if (fd_ < 0) return blobs_.stage(std::move(bytes_), std::move(hash));
-  bool full = blobs_.sync_ == Sync::full;
-  if (full && ::fdatasync(fd_)) throw base::system_error("an object's file", errno);
-  return blobs_.stage(std::move(hash), size_, [&](const base::Path& path) {
-    if (link_file(fd_, path) && full) base::sync_folder(path.parent_path());
-  });
+  if (blobs_.sync_ == Sync::full && ::fdatasync(fd_)) throw base::system_error("an object's file", errno);
+  return blobs_.stage(std::move(hash), size_, [&](const base::Path& path) { link_file(fd_, path); });
 }
 
 int64_t Blobs::enter(Connection& connection, const Staged& staged) const {

@@ -60,8 +60,8 @@ class Blobs {
   /// Bytes that are all there. `hash` is their SHA-256, 32 bytes.
   Staged stage(std::string bytes, std::string hash);
   Staged stage(std::string bytes);
-  /// Bytes in somebody's staging file on the same file system: `name_it(path)` gives it that name, durably; not called
-  /// when the bytes are here already. For more than kMaxRow bytes.
+  /// Bytes in somebody's staging file on the same file system: `name_it(path)` syncs it and gives it that name, or throws
+  /// exists; not called when the bytes are here already. For more than kMaxRow bytes.
   Staged stage(std::string hash, uint64_t size, const std::function<void(const base::Path&)>& name_it);
 
   /// The row of staged bytes, made if it is not there.

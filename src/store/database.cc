@@ -18,6 +18,9 @@ namespace {
 constexpr int kApplicationId = 0x54584d4c;  // "TXML", in the file's header
 constexpr int kMaxGroup = 256, kPage = 4096;
 constexpr int kMostWaitingScans = 16;
+constexpr uintmax_t kLeastRoom = 1 << 20;  // where a write may just not fit
+constexpr const char *kFull = "the disk is full: only deletions are taken until there is space",
+                     *kUnsynced = "the disk failed to sync: nothing is written any more";
 constexpr int kCheckpointPages = 4096, kRestartPages = 16384;  // of 4 KiB, in the write-ahead log
 
 base::Path wal_of(const base::Path& file) { return file.string() + "-wal"; }
@@ -75,9 +78,8 @@ void Database::migrate(Migrations migrations) {
 }
 
 void Database::commit(const std::function<void(Connection&)>& body, Purpose purpose) {
-  if (purpose == Purpose::grows && !reserve_.hold())
-    throw base::Error(base::Kind::unavailable,
-                      "the disk is full: only deletions are taken until there is space");
+  if (sync_failed_) throw base::Error(base::Kind::unavailable, kUnsynced);
+  if (purpose == Purpose::grows && !reserve_.hold()) throw base::Error(base::Kind::unavailable, kFull);
   try {
     commit(body);
   } catch (const base::Error& error) {
@@ -165,10 +167,13 @@ void Database::sync_log(uint64_t commit) {
     synced_changed_.notify_all();
   }
   // The kernel may have dropped the pages that it could not write: nothing later makes them durable.
-  if (sync_failed_)
-    throw base::Error(base::Kind::unavailable,
-                      fmt::format("{}: the disk failed to sync; nothing is written any more",
-                                  wal_of(options_.file).string()));
+  if (sync_failed_) throw base::Error(base::Kind::unavailable, kUnsynced);
+}
+
+std::string Database::trouble() {
+  if (sync_failed_) return kUnsynced;
+  bool room = reserve_.hold() && std::filesystem::space(options_.file).available >= kLeastRoom;
+  return room ? "" : kFull;
 }
 
 // After a commit, under the mutex. The checkpointer copies the log into the file beside the writers; but SQLite begins
@@ -214,11 +219,24 @@ Database::Reader::Reader(const Database& from) : database(from) {
     connection = std::move(database.readers_.back());
     database.readers_.pop_back();
   }
-  connection->execute("BEGIN");
+  try {
+    connection->execute("BEGIN");
+  } catch (...) {
+    give_back();
+    throw;
+  }
 }
 
 Database::Reader::~Reader() {
-  connection->execute("COMMIT");
+  try {
+    connection->execute("COMMIT");
+  } catch (const base::Error& error) {  // what was read was read
+    base::log(base::Level::error, "read_not_ended", {{"error", error.what()}});
+  }
+  give_back();
+}
+
+void Database::Reader::give_back() {
   std::lock_guard lock(database.readers_mutex_);
   database.readers_.push_back(std::move(connection));
   database.reader_returned_.notify_one();

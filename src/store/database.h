@@ -85,6 +85,8 @@ class Database {
   /// Whether facts that grow are taken. If not, relieve() gives the file system what the log can spare.
   bool has_room() { return reserve_.hold(); }
   void relieve();
+  /// Why facts are refused now; empty when all is well.
+  std::string trouble();
 
   const base::Path& file() const { return options_.file; }
 
@@ -100,6 +102,7 @@ class Database {
   struct Reader {
     explicit Reader(const Database& database);
     ~Reader();
+    void give_back();
     const Database& database;
     std::unique_ptr<Connection> connection;
   };
@@ -134,7 +137,7 @@ class Database {
   std::condition_variable synced_changed_;
   uint64_t synced_ = 0;  // commits known to be on disk
   bool syncing_ = false;
-  bool sync_failed_ = false;
+  std::atomic<bool> sync_failed_ = false;
   int wal_ = -1;
 
   mutable std::mutex readers_mutex_;

@@ -110,6 +110,17 @@ TEST_F(ObjectsTest, TakesAFileOfSomebodyElse) {
   EXPECT_EQ(asked, 1);
 }
 
+TEST_F(ObjectsTest, TakesTheFileOfATwinThatWasQuicker) {
+  std::string bytes(100'000, 'q');
+  std::string hash = blobs.stage(bytes).hash();
+  std::filesystem::remove(blobs.path(hash));
+  auto staged = blobs.stage(hash, bytes.size(), [&](const base::Path& path) {
+    base::write_file_durably(path, bytes);
+    throw base::Error(base::Kind::exists, "taken");
+  });
+  EXPECT_EQ(base::read_file(blobs.path(staged.hash())), bytes);
+}
+
 TEST_F(ObjectsTest, SweepsWhatNobodyUses) {
   std::string big(100'000, 'b');
   put("one", big);

@@ -1,5 +1,6 @@
 """The disk is full: an error in AWS's form, nothing lost, and all goes on when there is space again."""
 
+import contextlib
 import os
 import subprocess
 
@@ -21,6 +22,12 @@ def small_disk(tmp_path):
         pytest.skip(f"mounting a tmpfs is not allowed here: {mounted.stderr.strip()}")
     yield folder
     subprocess.run(["umount", folder], check=True)
+
+
+def fill(file):
+    with file.open("ab", buffering=0) as out, contextlib.suppress(OSError):
+        while out.write(bytes(65536)):
+            pass
 
 
 def test_a_full_disk(build, small_disk):
@@ -55,9 +62,13 @@ def test_a_full_disk(build, small_disk):
                 assert error.response["ResponseMetadata"]["HTTPStatusCode"] == 503, error.response
                 break
         assert len(models) < 2000
+        full = (503, {"status": "failing", "error": "the disk is full: only deletions are taken until there is space"})
+        await_that(lambda: fill(small_disk / "filler") or server.health() == full, "health tells")
         for key, body in kept.items():  # reading goes on
             assert s3.get_object(Bucket="bucket", Key=key)["Body"].read() == body
         ballast.unlink()
+        (small_disk / "filler").unlink()
+        assert server.health() == (200, {"status": "ok"})
         s3.put_object(Bucket="bucket", Key="after", Body=b"x" * MIB)
         sagemaker.create_model(ModelName="after", PrimaryContainer={"Image": "i"})
         logs.put_log_events(logGroupName="g", logStreamName="s", logEvents=[{"timestamp": 1_700_000_000_000, "message": "m"}])

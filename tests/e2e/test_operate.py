@@ -15,6 +15,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import ClientError
 
 from ..servers import Server, await_that
 
@@ -66,6 +67,33 @@ def test_status_and_down(server, operate):
     for command in (["down"], ["keys"], ["backup", "somewhere"]):
         done = operate(*command, check=False)
         assert done.returncode == 2 and "no server runs on this folder" in done.stderr
+
+
+def test_a_disk_that_fails_to_sync(build, folder, operate):
+    """What the kernel could not write may be lost: nothing is acknowledged from there on, and whoever watches learns it."""
+    if not shutil.which("strace"):
+        pytest.skip("strace is not installed")
+    server = Server(build / "textmill", folder).start()
+    sagemaker = server.client("sagemaker")
+    sagemaker.create_model(ModelName="before", PrimaryContainer={"Image": "i"})
+    with subprocess.Popen(["strace", "-f", "-qq", "-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO:when=1", "-e", "signal=none", "-p", str(server.process.pid)],
+                          stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as strace:
+        await_that(lambda: "TracerPid:\t0" not in Path(f"/proc/{server.process.pid}/status").read_text(), "it is traced")
+        says = "the disk failed to sync: nothing is written any more"
+        for name in ("first", "later"):
+            with pytest.raises(ClientError, match=says):
+                sagemaker.create_model(ModelName=name, PrimaryContainer={"Image": "i"})
+        assert server.health() == (503, {"status": "failing", "error": says})
+        strace.terminate()
+    done = operate("status", check=False)
+    assert done.returncode == 1 and says in done.stderr
+    assert sagemaker.describe_model(ModelName="before")
+    server.stop()
+    server.start()
+    assert server.health() == (200, {"status": "ok"})
+    server.client("sagemaker").create_model(ModelName="after", PrimaryContainer={"Image": "i"})
+    assert {"after", "before"} <= {m["ModelName"] for m in server.client("sagemaker").list_models()["Models"]} <= {"after", "before", "first"}
+    server.stop()
 
 
 def test_in_flight_requests_end_before_the_server_does(server, operate):
