@@ -2,10 +2,12 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "base/error.h"
 #include "base/hash.h"
+#include "store/log_block.h"
 #include "store/schema.h"
 #include "store/store.h"
 
@@ -50,28 +52,61 @@ void copy_all(const base::Path& database, const base::Path& objects, const base:
   base::sync_folder(to);
 }
 
-void examine_tables(Connection& connection, std::vector<std::string>& wrong) {
-  Rows rows = connection.query("PRAGMA integrity_check(20)");
-  while (rows.next())
-    if (rows.text(0) != "ok") wrong.push_back(fmt::format("textmill.db: {}", rows.text(0)));
-  Rows uses = connection.query(
-      "SELECT lower(hex(b.hash)), b.uses, coalesce(r.n, 0) FROM blobs b LEFT JOIN (SELECT blob, count(*) AS "
-      "n FROM"
-      " (SELECT blob FROM objects UNION ALL SELECT blob FROM parts) GROUP BY blob) r ON r.blob = b.id"
-      " WHERE b.uses != coalesce(r.n, 0)");
-  while (uses.next())
-    wrong.push_back(
-        fmt::format("blob {}: counts {} uses, has {}", uses.text(0), uses.integer(1), uses.integer(2)));
-  Rows lost = connection.query(
-      "SELECT CAST(o.key AS TEXT) FROM objects o LEFT JOIN blobs b ON b.id = o.blob WHERE b.id IS NULL");
-  while (lost.next()) wrong.push_back(fmt::format("object {}: its bytes are lost", lost.text(0)));
-}
+/// Each row of a query is a finding.
+constexpr std::string_view kQuick[] = {
+    "SELECT 'textmill.db: ' || integrity_check FROM pragma_integrity_check(20) WHERE integrity_check != 'ok'",
+    R"sql(SELECT 'textmill.db: a row of ' || "table" || ' belongs to none of ' || parent
+          FROM pragma_foreign_key_check)sql",
+    R"sql(SELECT 'blob ' || lower(hex(hash)) || ': counts ' || uses || ' uses, has ' || coalesce(n, 0) FROM blobs
+          LEFT JOIN (SELECT blob, count(*) AS n FROM (SELECT blob FROM objects UNION ALL SELECT blob FROM parts)
+                     GROUP BY blob) ON blob = id
+          WHERE uses != coalesce(n, 0))sql",
+    R"sql(SELECT 'object ' || CAST(key AS TEXT) || ': its bytes are lost' FROM objects
+          WHERE blob NOT IN (SELECT id FROM blobs))sql",
+    R"sql(SELECT 'object ' || CAST(key AS TEXT) || ': of ' || o.size || ' bytes, has ' || b.size
+          FROM objects o JOIN blobs b ON b.id = o.blob WHERE o.size != b.size)sql",
+    R"sql(SELECT 'upload ' || upload || ', part ' || number || ': its bytes are lost' FROM parts
+          WHERE blob NOT IN (SELECT id FROM blobs))sql",
+    "SELECT kind || ' ' || name || ': its properties are no JSON' FROM resources WHERE NOT json_valid(body)",
+    R"sql(SELECT kind || ' ' || name || ': is ' || status || ', but attempt ' || number || ' is open'
+          FROM resources r JOIN attempts a ON a.resource = r.id
+          WHERE NOT closed AND status IN ('Completed', 'Failed', 'Stopped'))sql",
+    R"sql(SELECT 'log stream ' || name || ': its group is lost' FROM log_streams
+          WHERE log_group NOT IN (SELECT id FROM resources))sql",
+    R"sql(SELECT 'log stream ' || name || ': counts ' || bytes || ' bytes, has ' || coalesce(n, 0) FROM log_streams
+          LEFT JOIN (SELECT stream, sum(bytes) AS n FROM log_blocks GROUP BY stream) ON stream = id
+          WHERE log_group IS NOT NULL AND bytes != coalesce(n, 0))sql",
+    R"sql(SELECT 'metric ' || name || ': a point that cannot be, at ' || time || ', step ' || step
+          FROM metric_points JOIN metric_series ON id = series
+          WHERE step NOT IN (1, 60, 300, 3600) OR time % step != 0 OR length(known) % 16 != 0
+             OR minimum > maximum)sql"};
 
-void examine_small(Connection& connection, std::vector<std::string>& wrong) {
+void examine_blobs(Connection& connection, std::vector<std::string>& wrong) {
   Rows rows = connection.query("SELECT lower(hex(hash)), data FROM blobs WHERE data IS NOT NULL");
   while (rows.next())
     if (base::sha256_hex(rows.text(1)) != rows.text(0))
       wrong.push_back(fmt::format("blob {}: its bytes are not those that it was made of", rows.text(0)));
+}
+
+void examine_logs(Connection& connection, std::vector<std::string>& wrong) {
+  Rows rows = connection.query(
+      "SELECT s.name, b.first, b.last, b.bytes, b.data FROM log_blocks b JOIN log_streams s ON s.id = "
+      "b.stream");
+  while (rows.next()) try {
+      LogBlock block(rows.text(4));
+      int64_t first = INT64_MAX, last = INT64_MIN, bytes = 0;
+      for (const LogEventView& event : block.events()) {
+        first = std::min(first, event.time);
+        last = std::max(last, event.time);
+        bytes += static_cast<int64_t>(event.message.size());
+      }
+      if (first != rows.integer(1) || last != rows.integer(2) || bytes != rows.integer(3))
+        wrong.push_back(fmt::format("log stream {}: {} bytes from {} to {} where {} from {} to {} should be",
+                                    rows.text(0), bytes, first, last, rows.integer(3), rows.integer(1),
+                                    rows.integer(2)));
+    } catch (const base::Error& error) {
+      wrong.push_back(fmt::format("log stream {}: {}", rows.text(0), error.what()));
+    }
 }
 
 }  // namespace
@@ -86,8 +121,14 @@ std::vector<std::string> examine(const base::Path& folder, bool deep) {
     auto newest = static_cast<int64_t>(schema().size());
     if (version != newest)
       return {fmt::format("{}: of format {}, this textmill writes {}", file.string(), version, newest)};
-    examine_tables(connection, wrong);
-    if (deep) examine_small(connection, wrong);
+    for (std::string_view sql : kQuick) {
+      Rows rows = connection.query(sql);
+      while (rows.next()) wrong.push_back(rows.string(0));
+    }
+    if (deep) {
+      examine_blobs(connection, wrong);
+      examine_logs(connection, wrong);
+    }
   }
   for (const auto& [name, size] : blob_files(file)) {
     base::Path path = folder / "objects" / name;

@@ -16,6 +16,8 @@ def server(build, tmp_path_factory):
     server = Server(build / "textmill", tmp_path_factory.mktemp("server") / "data", "--sync", "process").start()
     yield server
     assert server.stop() == 0
+    doctor = subprocess.run([build / "textmill", "doctor", "--deep", "--data-dir", server.folder], capture_output=True, text=True)
+    assert doctor.returncode == 0, doctor.stdout + doctor.stderr
     failed = [line for line in server.log_lines() if line["level"] == "error"]
     assert not failed, f"the server logged errors: {failed[:5]}"
 

@@ -1,5 +1,6 @@
 """What an operator does with a server: start, ask, keep keys, back up, restore, stop."""
 
+import contextlib
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import ssl
 import stat
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
 
@@ -182,6 +184,47 @@ def test_backup_restore_and_doctor(build, server, operate, textmill, tmp_path):
     assert textmill("doctor", "--data-dir", copy, "--deep", check=False).returncode == 1
     blob.unlink()
     assert "not there" in textmill("doctor", "--data-dir", copy, check=False).stdout
+
+
+# What went wrong in a folder, and what doctor says.
+DAMAGES = [
+    ("PRAGMA foreign_keys = OFF; DELETE FROM buckets", "a row of uploads belongs to none of buckets"),
+    ("UPDATE objects SET size = 7 WHERE key = CAST('small' AS BLOB)", "object small: of 7 bytes, has 5"),
+    ("PRAGMA foreign_keys = OFF; UPDATE parts SET blob = 999", "part 1: its bytes are lost"),
+    ("UPDATE blobs SET data = CAST('SMALL' AS BLOB) WHERE data IS NOT NULL AND size = 5", "its bytes are not those that it was made of"),
+    ("UPDATE blobs SET uses = 9", "counts 9 uses, has 1"),
+    ("UPDATE resources SET body = '{' WHERE kind = 'model'", "model model: its properties are no JSON"),
+    ("PRAGMA foreign_keys = OFF; DELETE FROM resources WHERE kind = 'model'", "a row of tags belongs to none of resources"),
+    ("INSERT INTO attempts (resource, number, token, created) SELECT id, 1, 't', 0 FROM resources WHERE kind = 'model'; UPDATE resources SET status = 'Failed' WHERE kind = 'model'",
+     "model model: is Failed, but attempt 1 is open"),
+    ("INSERT INTO attempts (resource, number, token, created) VALUES (999, 1, 't', 0)", "a row of attempts belongs to none of resources"),
+    ("UPDATE log_streams SET log_group = 999", "log stream s: its group is lost"),
+    ("UPDATE log_blocks SET bytes = 8", "log stream s: counts 7 bytes, has 8"),
+    ("UPDATE log_blocks SET first = 1", "log stream s: 7 bytes from"),
+    ("UPDATE log_blocks SET data = X'0101ff'", "log stream s: a block of log events is damaged"),
+    ("UPDATE metric_points SET minimum = 9", "metric m: a point that cannot be"),
+]
+
+
+def test_doctor_finds_what_is_damaged(server, operate, textmill, tmp_path):
+    s3, logs = server.client("s3"), server.client("logs")
+    s3.create_bucket(Bucket="bucket")
+    s3.put_object(Bucket="bucket", Key="small", Body=b"small")
+    upload = s3.create_multipart_upload(Bucket="bucket", Key="k")["UploadId"]
+    s3.upload_part(Bucket="bucket", Key="k", UploadId=upload, PartNumber=1, Body=b"part")
+    server.client("sagemaker").create_model(ModelName="model", PrimaryContainer={"Image": "i"}, Tags=[{"Key": "k", "Value": "v"}])
+    logs.create_log_group(logGroupName="g")
+    logs.create_log_stream(logGroupName="g", logStreamName="s")
+    logs.put_log_events(logGroupName="g", logStreamName="s", logEvents=[{"timestamp": int(time.time() * 1000), "message": "message"}])
+    server.client("cloudwatch").put_metric_data(Namespace="N", MetricData=[{"MetricName": "m", "Value": 1}])
+    operate("down")
+    assert "nothing is wrong" in operate("doctor", "--deep").stdout
+    for i, (damage, says) in enumerate(DAMAGES):
+        folder = shutil.copytree(server.folder, tmp_path / f"damaged-{i}")
+        with contextlib.closing(sqlite3.connect(folder / "textmill.db")) as database:
+            database.executescript(damage)
+        done = textmill("doctor", "--data-dir", folder, "--deep", check=False)
+        assert done.returncode == 1 and says in done.stdout, (damage, done.stdout)
 
 
 def test_a_second_server_and_a_newer_folder_are_refused(build, server, operate, textmill):
