@@ -133,7 +133,7 @@ std::variant<http::Accepted, Response> Api::decide(const Request& head) {
     }
     return http::Accepted{.handler = &handler_, .body = std::move(rules)};
   } catch (const base::Error& error) {
-    return wire::encode_fault(call, wire::fault_of(error, call.service), head.path(), head.id);
+    return wire::encode_fault(call, fault_of(error, call.service), head.path(), head.id);
   }
 }
 
@@ -146,13 +146,23 @@ Keys::Known Api::authenticate(const Request& request, const wire::Claim& claim, 
   return std::move(*known);
 }
 
+// Clients need not know where the data folder is.
+wire::Fault Api::fault_of(const base::Error& error, const wire::Service* service) const {
+  wire::Fault fault = wire::fault_of(error, service);
+  std::string text = fault.what(), folder = platform_.store.folder().string();
+  size_t at = text.find(folder);
+  if (at == std::string::npos) return fault;
+  for (; at != std::string::npos; at = text.find(folder, at)) text.replace(at, folder.size(), "DATA");
+  return {fault.code(), fault.status(), text, fault.details()};
+}
+
 Response Api::answer(Request& request) {
   base::LogRequest log_request(request.id);
   wire::Call call;
   try {
     return serve(request, call);
   } catch (const base::Error& error) {
-    wire::Fault fault = wire::fault_of(error, call.service);
+    wire::Fault fault = fault_of(error, call.service);
     bool ours =
         fault.status() >= 500 && fault.status() != kNotServed && fault.kind() != base::Kind::unavailable;
     if (ours)
@@ -205,7 +215,7 @@ Response Api::refuse(const Request& request, int status, const base::Error& erro
   wire::Call call = wire::find_call(request, wire::read_claim(request).scope.service);
   bool s3 = !call.service || call.service->id.view() == "s3";
   auto fault =
-      status != 413 ? wire::fault_of(error, call.service)
+      status != 413 ? fault_of(error, call.service)
       : s3 ? wire::Fault("EntityTooLarge", 400, "Your proposed upload exceeds the maximum allowed size")
            : wire::Fault(wire::fault_of(base::Error(base::Kind::invalid, ""), call.service).code(), 413,
                          error.what());

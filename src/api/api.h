@@ -38,6 +38,7 @@ class Api {
   http::Response answer(http::Request& request);
   http::Response serve(http::Request& request, wire::Call& call);
   http::Response own_page(http::Request& request);
+  wire::Fault fault_of(const base::Error& error, const wire::Service* service) const;
   http::Response refuse(const http::Request& request, int status, const base::Error& error) const;
   void finished(const http::Finished& finished) const;
 

@@ -236,10 +236,19 @@ http::BodyRules body_rules(const http::Request& head, const wire::Call& call) {
   return rules;
 }
 
+std::shared_ptr<const http::OpenFile> open_blob(const base::Path& file) {
+  try {
+    return std::make_shared<http::OpenFile>(file);
+  } catch (const base::Error& error) {  // the object is there, whatever became of its file
+    throw base::Error(error.kind() == base::Kind::limit ? base::Kind::unavailable : base::Kind::internal,
+                      error.what());
+  }
+}
+
 void read_content(const Content& content, Range range, const std::function<void(std::string_view)>& piece) {
   if (auto* bytes = std::get_if<std::string>(&content))
     return piece(std::string_view(*bytes).substr(range.offset, range.length));
-  read_file(http::OpenFile(std::get<base::Path>(content)), range, piece);
+  read_file(*open_blob(std::get<base::Path>(content)), range, piece);
 }
 
 }  // namespace textmill::api::s3

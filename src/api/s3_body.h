@@ -50,6 +50,7 @@ void check_document(Exchange& ex);
 http::BodyRules body_rules(const http::Request& head, const wire::Call& call);
 
 using Content = std::variant<std::string, base::Path>;
+std::shared_ptr<const http::OpenFile> open_blob(const base::Path& file);
 /// The bytes of a blob, or a part of them, piece by piece.
 void read_content(const Content& content, Range range, const std::function<void(std::string_view)>& piece);
 

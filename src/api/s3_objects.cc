@@ -102,8 +102,7 @@ Value show(Exchange& ex, const store::Object& object, const Content* content) {
   if (auto* bytes = std::get_if<std::string>(content)) {
     ex.payload = bytes->substr(range.offset, range.length);
   } else {
-    ex.payload = http::FileRange{std::make_shared<http::OpenFile>(std::get<base::Path>(*content)),
-                                 range.offset, range.length};
+    ex.payload = http::FileRange{open_blob(std::get<base::Path>(*content)), range.offset, range.length};
   }
   return out;
 }

@@ -27,15 +27,23 @@ std::string hex(std::string_view hash) {
 
 std::string raw(const std::array<uint8_t, 32>& digest) { return {digest.begin(), digest.end()}; }
 
+/// Whatever is wrong with our own files, who sent the bytes did nothing wrong.
+base::Error file_error(int code) {
+  base::Error error = base::system_error("an object's file", code);
+  bool passing = error.kind() == base::Kind::exists || error.kind() == base::Kind::limit ||
+                 error.kind() == base::Kind::unavailable;
+  return passing ? error : base::Error(base::Kind::internal, error.what());
+}
+
 void write_whole(int fd, std::string_view bytes) {
-  if (!base::write_all(fd, bytes)) throw base::system_error("an object's file", errno);
+  if (!base::write_all(fd, bytes)) throw file_error(errno);
 }
 
 /// Gives a nameless file its name.
 void link_file(int fd, const base::Path& path) {
   if (::linkat(AT_FDCWD, fmt::format("/proc/self/fd/{}", fd).c_str(), AT_FDCWD, path.c_str(),
                AT_SYMLINK_FOLLOW) != 0)
-    throw base::system_error("an object's file", errno);
+    throw file_error(errno);
 }
 
 }  // namespace
@@ -115,7 +123,7 @@ void Blobs::Writer::write(std::string_view bytes) {
     return;
   }
   if (fd_ < 0) fd_ = ::open(blobs_.folder_.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-  if (fd_ < 0) throw base::system_error("an object's file", errno);
+  if (fd_ < 0) throw file_error(errno);
   write_whole(fd_, std::exchange(bytes_, {}));
   write_whole(fd_, bytes);
 }
@@ -123,7 +131,7 @@ void Blobs::Writer::write(std::string_view bytes) {
 Blobs::Staged Blobs::Writer::finish() {
   std::string hash = raw(sha256_.digest());
   if (fd_ < 0) return blobs_.stage(std::move(bytes_), std::move(hash));
-  if (blobs_.sync_ == Sync::full && ::fdatasync(fd_)) throw base::system_error("an object's file", errno);
+  if (blobs_.sync_ == Sync::full && ::fdatasync(fd_)) throw file_error(errno);
   return blobs_.stage(std::move(hash), size_, [&](const base::Path& path) { link_file(fd_, path); });
 }
 

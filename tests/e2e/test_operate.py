@@ -98,6 +98,21 @@ def test_a_disk_that_fails_to_sync(build, folder, operate):
     server.stop()
 
 
+def test_what_is_lost_from_the_folder_is_our_failure(server):
+    """And an answer does not say where the folder is."""
+    s3 = server.client("s3", check=False)
+    s3.create_bucket(Bucket="bucket")
+    s3.put_object(Bucket="bucket", Key="k", Body=os.urandom(100_000))
+    shutil.rmtree(server.folder / "objects")
+    (server.folder / "objects").write_text("no folder")
+    for call in (lambda: s3.get_object(Bucket="bucket", Key="k")["Body"].read(), lambda: s3.copy_object(Bucket="bucket", Key="l", CopySource="bucket/k", ChecksumAlgorithm="SHA256"),
+                 lambda: s3.put_object(Bucket="bucket", Key="m", Body=os.urandom(200_000))):
+        with pytest.raises(ClientError) as caught:
+            call()
+        assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] >= 500 and str(server.folder) not in str(caught.value), caught.value
+    assert s3.list_objects_v2(Bucket="bucket")["KeyCount"] == 1
+
+
 def test_in_flight_requests_end_before_the_server_does(server, operate):
     """A graceful stop: the answer to a request that had begun is whole, and nobody new is let in."""
     s3 = server.client("s3")
