@@ -181,7 +181,8 @@ Command doctor_command() {
 
 Command backup_command() {
   return {.name = "backup",
-          .summary = "a whole copy of one moment in a new folder, made by the server while it runs",
+          .summary =
+              "all that was acknowledged, at one moment, in a new folder; made by the server while it runs",
           .positionals = {{"TO", "a folder that is not there yet"}},
           .options = {kDataDir},
           .run = backup};

@@ -184,6 +184,11 @@ plan::Job Jobs::look(const records::Resource& job, std::optional<records::Attemp
   }
   AttemptFolder where = folder(attempt->token);
   if (!was_begun(where)) {
+    if (attempt->offset > 0) {  // a backup was restored, in which what ran is not: it begins anew
+      attempt->offset = attempt->next = 0;
+      attempt->end.clear();
+      store_.database().write([&](store::Connection& c) { records::advance_attempt(c, *attempt); });
+    }
     seen.attempt = plan::AttemptState::committed;
     return seen;
   }

@@ -19,7 +19,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr auto kRound = 2s;
+constexpr auto kRound = 2s, kHandover = 1s;
 constexpr int kSweepEvery = 5;  // rounds
 constexpr int64_t kFreePages = 1024;
 
@@ -29,11 +29,20 @@ base::Path made(const base::Path& folder) {
   return folder;
 }
 
+/// A process that was killed while it started another leaves that one with the lock, for the moment until it is itself.
+base::FileLock locked(const base::Path& file) {
+  for (auto end = base::steady_now() + kHandover;; std::this_thread::sleep_for(10ms)) try {
+      return base::FileLock(file);
+    } catch (const base::Error& error) {
+      if (error.kind() != base::Kind::in_use || base::steady_now() > end) throw;
+    }
+}
+
 }  // namespace
 
 Store::Store(const base::Path& folder, Sync sync)
     : folder_(made(folder)),
-      lock_(folder_ / "lock"),
+      lock_(locked(folder_ / "lock")),
       database_({.file = folder_ / "textmill.db", .sync = sync}, schema()),
       blobs_(folder_ / "objects", sync) {
   upkeep_ = base::start_thread("upkeep", [this](std::stop_token stop) { keep_up(stop); });

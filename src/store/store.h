@@ -37,7 +37,8 @@ class Store {
   /// 32 random bytes under that name, made at the first call.
   std::string secret(std::string_view name);
 
-  /// A whole copy in a new folder, of one moment, while all goes on. It appears whole or not at all.
+  /// A copy in a new folder, of one moment, while all goes on: all that was acknowledged, but not what runs (attempts,
+  /// unpacked models, environments). It appears whole or not at all.
   void backup(const base::Path& to);
 
  private:
