@@ -86,7 +86,7 @@ def left(server):
     mounts = [line for line in Path("/proc/self/mounts").read_text().splitlines() if str(server.folder) in line]
     attempts = {line["token"] for line in server.log_lines() if line["event"] == "job_attempt"} | {line["of"] for line in server.log_lines() if line.get("of")}
     groups = [str(p) for p in Path("/sys/fs/cgroup").rglob("textmill-*") if any(token in p.name for token in attempts)]
-    return processes, mounts, groups, [p.name for where in ("jobs", "attempts") for p in (server.folder / where).iterdir()]
+    return processes, mounts, groups, [p.name for where in ("jobs", "attempts") for p in (server.folder / where).glob("*")]
 
 
 def test_a_job_goes_on_without_its_server(server, tmp_path):

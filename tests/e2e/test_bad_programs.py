@@ -1,0 +1,123 @@
+"""Programs that do what they should not, as training jobs: each ends with the reason that is documented, nothing is left of
+it, and the server goes on."""
+
+import signal
+import subprocess
+import time
+
+import pytest
+
+from .. import jobs
+from ..servers import Server, await_that
+
+MIB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def server(build, tmp_path_factory):
+    server = Server(build / "textmill", tmp_path_factory.mktemp("bad") / "data", "--sync", "process", "--stop-grace", "1", "--job-cpus", "8").start()
+    server.client("s3").create_bucket(Bucket="jobs")
+    yield server
+    await_that(lambda: not list((server.folder / "jobs").iterdir()), "no attempt's folder is left")
+    assert server.health() == (200, {"status": "ok"}) and server.stop() == 0
+    assert not [line for line in server.log_lines() if line["level"] == "error"]
+
+
+@pytest.fixture
+def start(server, tmp_path, request):
+    """start("script text", **request): the job's name."""
+    count = iter(range(1000))
+
+    def run(text, interpreter="/bin/sh", of=server, **more):
+        job = f"{request.node.name.split('[')[0].replace('_', '-')[:30]}-{abs(hash(text)) % 10**9}-{next(count)}"
+        of.client("sagemaker").create_training_job(**jobs.request(job, jobs.script(tmp_path, job, text, interpreter), **more))
+        return job
+
+    return run
+
+
+def lines_of(server, job):
+    return [line for line in jobs.log_of(server.client("logs"), job) if not line.startswith("Limits")]
+
+
+SOON = {"StoppingCondition": {"MaxRuntimeInSeconds": 1}}
+FAILED, DONE, LATE = ("Failed", "Failed"), ("Completed", "Completed"), ("Stopped", "MaxRuntimeExceeded")
+
+# What the program does, how its job ends, why, what else its request says.
+PROGRAMS = {
+    "no output": ("exit 0", DONE, None, {}),
+    "its folder of output is gone": ("rm -rf model", FAILED, "AlgorithmError: /opt/ml/model: No such file or directory, exit code: 0", {}),
+    "deletes its inputs": ("rm -rf input/data/train/* || exit 9; [ -z \"$(ls input/data/train)\" ]", DONE, None, {"InputDataConfig": [jobs.channel("train", "s3://jobs/data/")]}),
+    "deletes all of /opt/ml": ("rm -rf /opt/ml/* /opt/ml/.* 2>/dev/null; exit 4", FAILED, "AlgorithmError: exit code: 4", {}),
+    "closes its output": ("exec >&- 2>&-; sleep 0.2; echo m > model/m; exit 5", FAILED, "AlgorithmError: exit code: 5", {}),
+    "closes all, and goes on": ("exec <&- >&- 2>&-; sleep 0.3; echo m > model/m", DONE, None, {}),
+    "stops itself": ("kill -STOP $$", LATE, None, SOON),
+    "ignores SIGTERM": ("trap '' TERM HUP INT; echo m > model/m; while :; do sleep 0.1; done", LATE, None, SOON),
+    "forks without end": ("while :; do (sleep 1000 &) 2>/dev/null; done", LATE, None, SOON),
+    "forks that fork": ("b() { b | b & }; b; sleep 1000", LATE, None, SOON),
+    "a child that never ends": ("setsid sleep 1000 & exit 0", DONE, None, {}),
+    "a failure file that is a folder": ("mkdir output/failure; exit 6", FAILED, "AlgorithmError: exit code: 6", {}),
+    "a failure file that is no text": ("head -c 3000 /dev/urandom > output/failure; exit 7", FAILED, None, {}),
+    "status 255": ("exit 255", FAILED, "AlgorithmError: exit code: 255", {}),
+    "prints NUL": ("printf 'a\\0b\\n'; exit 1", FAILED, "AlgorithmError: a\0b, exit code: 1", {}),
+}
+
+
+@pytest.mark.parametrize("what", PROGRAMS)
+def test_it_ends_and_says_why(server, start, what):
+    text, end, reason, more = PROGRAMS[what]
+    if "InputDataConfig" in more:
+        server.client("s3").put_object(Bucket="jobs", Key="data/a", Body=b"a")
+    job = start(text, **more)
+    done = jobs.finish(server.client("sagemaker"), job, 40)
+    assert (done["TrainingJobStatus"], done["SecondaryStatus"]) == end, (done.get("FailureReason"), lines_of(server, job))
+    if end == FAILED and reason is None:
+        assert done["FailureReason"].startswith("AlgorithmError: ") and len(done["FailureReason"]) <= 1024
+    else:
+        assert done.get("FailureReason") == reason
+    if "InputDataConfig" in more:
+        assert server.client("s3").get_object(Bucket="jobs", Key="data/a")["Body"].read() == b"a"
+
+
+def test_every_signal(server, start):
+    """Those that end a process."""
+    ends = [s for s in signal.valid_signals() if s not in (signal.SIGCHLD, signal.SIGCONT, signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU,
+                                                           signal.SIGURG, signal.SIGWINCH)]
+    names = {int(s): start(f"kill -{int(s)} $$; sleep 1000") for s in ends if s < 32}
+    for number, name in names.items():
+        done = jobs.finish(server.client("sagemaker"), name)
+        assert (done["TrainingJobStatus"], done["FailureReason"]) == ("Failed", f"AlgorithmError: exit code: {128 + number}"), number
+    assert len(names) >= 20
+
+
+def test_a_line_without_end(server, start):
+    job = start("head -c 200000000 /dev/zero | tr '\\0' x; exit 3")
+    done = jobs.finish(server.client("sagemaker"), job)
+    lines = lines_of(server, job)
+    assert done["TrainingJobStatus"] == "Failed" and done["FailureReason"].endswith(", exit code: 3") and len(done["FailureReason"]) <= 1024
+    assert max(map(len, lines)) <= 65536 and sum(map(len, lines)) < 70 * MIB and any("were not kept" in line for line in lines[-2:])
+
+
+def test_a_program_that_fills_the_disk(build, tmp_path, start):
+    """It is ended while there is space left for others, and its space comes back."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400m", "tmpfs", disk], capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"mounting a tmpfs is not allowed here: {mounted.stderr.strip()}")
+    server = Server(build / "textmill", disk / "data", "--sync", "process", "--stop-grace", "1").start()
+    try:
+        s3, sagemaker = server.client("s3"), server.client("sagemaker")
+        s3.create_bucket(Bucket="jobs")
+        begin = time.monotonic()
+        job = start("i=0; while :; do i=$((i + 1)); head -c 4000000 /dev/zero > model/$i || sleep 0.1; sleep 0.02; done", of=server)
+        s3.put_object(Bucket="jobs", Key="meanwhile", Body=b"x" * MIB)
+        done = jobs.finish(sagemaker, job)
+        assert done["FailureReason"].startswith("AlgorithmError: the disk is full: less than 256 MiB were left"), done
+        assert time.monotonic() - begin < 30
+        await_that(lambda: not list((server.folder / "jobs").iterdir()), "its folder is gone")
+        s3.put_object(Bucket="jobs", Key="after", Body=b"x" * 100 * MIB)
+        assert jobs.finish(sagemaker, start("exit 0", of=server))["TrainingJobStatus"] == "Completed"
+    finally:
+        server.stop()
+        subprocess.run(["umount", disk], check=True)
