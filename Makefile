@@ -7,12 +7,13 @@ PREFIX ?= /usr/local
 FUZZ_SECONDS ?= 30
 export TEXTMILL_BUILD := $(CURDIR)/$(BUILD)
 
-.PHONY: help demo build test check bench soak install clean
+.PHONY: help demo build everything test check bench times soak install clean
 help:
 	@echo "make demo     through a server and boto3: fine-tune, deploy and ask a model on this machine's texts"
 	@echo "make test     build and test everything (TEXTMILL_DATA: folder with the data sets)"
 	@echo "make check    format, layers, sizes, clang-tidy on changed files, $(FUZZ_SECONDS) s of each fuzzer"
 	@echo "make bench    the peers side by side, with ratios"
+	@echo "make times    seconds of the set-up, a clean build, and one after a file was touched"
 	@echo "make soak     the long forms of the tests, clang-tidy on everything"
 	@echo "make install  PREFIX=$(PREFIX)"
 	@echo "make clean"
@@ -42,12 +43,15 @@ test: everything
 	@$(PYTHON) -m pytest -q -rs tests $(PYTEST)
 
 check:
-	@tools/setup.sh build check python:build
+	@tools/setup.sh build check test python:build
 	@tools/check.sh $(FUZZ_SECONDS)
 
 bench: everything
 	@tools/setup.sh bench python:bench
 	@$(PYTHON) bench/run.py $(BENCH)
+
+times: everything
+	@tools/times.py
 
 soak: everything
 	@tools/setup.sh check own:sdk2 own:sdk3

@@ -28,7 +28,9 @@ double now(clockid_t clock) {
 
 /// Memory that lives to the end of the program, filled with numbers around 0.
 std::byte* memory(Type type, int64_t count) {
+  static std::vector<std::byte*> kept;
   auto* p = static_cast<std::byte*>(::operator new(count* bytes_of(type) + 64, std::align_val_t(64)));
+  kept.push_back(p);
   for (int64_t i = 0; i < count; i++) {
     float x = static_cast<float>(nn::mix64(i) >> 40) * 0x1p-23f - 1;
     if (type == Type::f32) {
