@@ -227,7 +227,12 @@ class Comparison {
     r.output(logits(r, model, r.rows(body(r, model, id), r.last(tokens, r.sequences(tokens)))));
     nn::Plan plan = make_plan(r.finish(), {});
     Engine engine(plan);
-    const Ints lengths = given_.ints("lengths"), ids = given_.ints("ids"), take = given_.ints("take");
+    take_turns(engine, plan, tokens, id, given_.ints("lengths"), given_.ints("ids"));
+  }
+
+  void take_turns(Engine& engine, const nn::Plan& plan, nn::Space tokens, nn::Index id, const Ints& lengths,
+                  const Ints& ids) {
+    const Ints take = given_.ints("take");
     Ints past(lengths.size());
     for (size_t turn = 0; turn * lengths.size() < take.size(); turn++) {
       nn::Batch batch;
@@ -250,9 +255,41 @@ class Comparison {
     }
   }
 
+  /// The encoder once, into the cache; then the decoder, as generate() does.
+  void generate(models::T5& model) {
+    if constexpr (requires(Engine engine) { engine.caches; }) {  // which two plans can share
+      nn::Recorder e({.cached = true});
+      nn::Space tokens = e.space("tokens");
+      nn::Index ids = e.index("ids", tokens);
+      models::t5_remember(e, model, models::t5_encode(e, model, ids));
+      nn::Plan encoder_plan = make_plan(e.finish(), {});
+      nn::Batch batch;
+      batch.set_rows(tokens, given_.ints("lengths"));
+      batch.set_index(ids, given_.ints("ids"));
+      for (size_t s = 0; s < given_.ints("lengths").size(); s++)
+        batch.caches.push_back(static_cast<int32_t>(s));
+      batch.derive(encoder_plan.recording);
+      Engine encoder(encoder_plan);
+      encoder.run(batch);
+
+      nn::Recorder r({.cached = true});
+      nn::Space targets = r.space("targets");
+      nn::Index id = r.index("ids", targets);
+      nn::Tensor x = models::t5_decode(r, model, id, models::t5_recall(r, model));
+      r.output(models::t5_logits(r, model, r.rows(x, r.last(targets, r.sequences(targets)))));
+      nn::Plan plan = make_plan(r.finish(), {});
+      Engine engine(plan);
+      engine.caches = encoder.caches;
+      take_turns(engine, plan, targets, id, given_.ints("target_lengths"), given_.ints("target_ids"));
+    } else {
+      throw base::Error(base::Kind::invalid, "the CPU engine's caches are of one plan");
+    }
+  }
+
   void t5() {
     models::T5 model(models::t5_config(config_));
     load(model);
+    if (given_.has("take")) return generate(model);
     nn::Recorder r;
     nn::Space tokens = r.space("tokens"), targets = r.space("targets");
     nn::Index ids = r.index("ids", tokens), target_ids = r.index("target ids", targets);

@@ -239,23 +239,29 @@ def test_decoder(family, precision, tmp_path, golden):
 def test_generation(family, precision, tmp_path, golden):
     """Prefill alone, prefill beside decoding, and decoding alone, with our cache, against transformers' own."""
     case = Case(DECODERS[family](), precision, tmp_path, golden)
-    ids, take = sequences(), torch.tensor([[3, 2, 0], [1, 0, 3], [1, 0, 1]])
-    assert take.sum(0).tolist() == LENGTHS
-    caches, past, turns = [tf.DynamicCache(config=case.model.config) for _ in ids], [0] * len(ids), []
+    ids = sequences()
+    case.give(lengths=LENGTHS, ids=torch.cat(ids))
+    check_turns(case, ids, lambda s, chunk, cache: case.model(input_ids=chunk, past_key_values=cache, use_cache=True),
+                lambda: tf.DynamicCache(config=case.model.config))
+
+
+def check_turns(case, ids, step, make_cache):
+    take = torch.tensor([[3, 2, 0], [1, 0, 3], [1, 0, 1]])
+    assert take.sum(0).tolist() == [len(row) for row in ids]
+    caches, past, turns = [make_cache() for _ in ids], [0] * len(ids), []
     for turn in take.tolist():
         rows = []
         for s, more in enumerate(turn):
             if more:
-                chunk = ids[s][None, past[s]: past[s] + more]
                 with torch.no_grad():
-                    rows.append(case.model(input_ids=chunk, past_key_values=caches[s], use_cache=True).logits[0, -1])
+                    rows.append(step(s, ids[s][None, past[s]: past[s] + more], caches[s]).logits[0, -1])
                 past[s] += more
         turns.append(torch.stack(rows))
         assert [cache.get_seq_length() for cache in caches] == past
-    case.give(lengths=LENGTHS, ids=torch.cat(ids), take=take.ravel())
+    case.give(take=take.ravel())
     for found in case.runs():
         for i, expected in enumerate(turns):
-            near(found.pop(f"turn/{i}"), expected, TOLERANCE[precision], f"turn {i}", case.size)
+            near(found.pop(f"turn/{i}"), expected, TOLERANCE[case.precision], f"turn {i}", case.size)
         assert not found
 
 
@@ -282,6 +288,21 @@ class CrossLayer(modeling_mllama.MllamaCrossAttentionDecoderLayer):
     def __init__(self, config):
         super().__init__(config, 1)
         self.config = config
+
+
+@pytest.mark.parametrize("precision", ["single", "double"], indirect=True)  # the CPU engine's caches are of one plan
+def test_t5_generation(precision, tmp_path, golden):
+    """The encoder once; then as above, the decoder with what it remembers of itself and of the encoder."""
+    config = tf.T5Config(vocab_size=VOCAB, d_model=16, d_kv=6, d_ff=24, num_layers=2, num_heads=2, dropout_rate=0.0,
+                         relative_attention_num_buckets=8, relative_attention_max_distance=10, attn_implementation="eager")
+    case = Case(tf.T5ForConditionalGeneration(config), precision, tmp_path, golden)
+    ids, targets = sequences(), sequences()
+    with torch.no_grad():
+        encoded = [case.model.encoder(input_ids=row[None]) for row in ids]
+    case.give(lengths=LENGTHS, ids=torch.cat(ids), target_lengths=LENGTHS, target_ids=torch.cat(targets))
+    check_turns(case, targets, lambda s, chunk, cache: case.model(
+        encoder_outputs=encoded[s], decoder_input_ids=chunk, past_key_values=cache, use_cache=True),
+        lambda: tf.EncoderDecoderCache(tf.DynamicCache(), tf.DynamicCache()))
 
 
 def test_mllama_cross_layer(precision, tmp_path, golden):
