@@ -38,13 +38,13 @@ int quantize(const Values& values) {
                                    .output = values.text("output"),
                                    .calibration = values.text("calibration"),
                                    .columns = columns(values),
-                                   .metric = tasks::metric_named(values.text("metric", "accuracy")),
                                    .allow_overlap = values.on("allow-overlap"),
                                    .encoder = {engine_options(values), max_length_option(values)}};
   options.quantizable = {
       .scheme = &tasks::scheme_named(values.text("scheme", tasks::schemes()[0].name)),
       .group = static_cast<int>(values.integer("group-size", 0, kMostColumns).value_or(128)),
       .layout = layout_option(values)};
+  if (values.has("metric")) options.metric = tasks::metric_named(values.text("metric"));
   if (values.has("positive")) options.positive = values.text("positive");
   if (values.has("max-loss") && values.has("max-loss-absolute")) {
     throw base::Error(base::Kind::invalid, "--max-loss and --max-loss-absolute exclude each other");
@@ -72,8 +72,8 @@ Command quantize_command() {
               {data_option(),
                {"output", "DIR",
                 "the quantized model, with pareto.json and pareto.html; goes on where it was killed", true},
-               {"metric", "accuracy|f1|macro_f1",
-                "what must stay (accuracy); f1 is of the positive label of two"},
+               {"metric", "accuracy|f1|macro_f1|spearman",
+                "what must stay (accuracy); f1 is of the positive label of two; an embedder's is spearman"},
                {"positive", "LABEL", "the label whose F1 counts (the second of two)"},
                {"max-loss", "X", "share of the metric in f32 that may be lost (0.01)"},
                {"max-loss-absolute", "X", "the same as a difference"},

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "models/config.h"
 
 namespace textmill::models {
@@ -180,14 +182,26 @@ Tensor encoder_layer(Recorder& r, EncoderLayer& w, const BertConfig& c, Tensor x
   return r.norm(r.add(h, r.dropout(m, c.dropout)), w.output_norm);
 }
 
-Tensor encode(Recorder& r, Bert& w, const EncoderInputs& in) {
+namespace {
+
+Tensor embed(Recorder& r, Bert& w, const EncoderInputs& in) {
   const BertConfig& c = w.config;
   std::vector<Recorder::Table> tables{{w.words, in.ids},
                                       {w.positions, r.positions(in.tokens, c.first_position)}};
   if (w.types) tables.push_back({w.types, in.types});
-  Tensor x = r.dropout(r.norm(r.embed(tables), w.norm), c.dropout);
-  for (EncoderLayer& layer : w.layers) x = r.layer([&] { return encoder_layer(r, layer, c, x); });
+  return r.dropout(r.norm(r.embed(tables), w.norm), c.dropout);
+}
+
+/// x through layers [first, end).
+Tensor through(Recorder& r, Bert& w, Tensor x, int first, int end) {
+  for (int i = first; i < end; i++) x = r.layer([&] { return encoder_layer(r, w.layers[i], w.config, x); });
   return x;
+}
+
+}  // namespace
+
+Tensor encode(Recorder& r, Bert& w, const EncoderInputs& in) {
+  return through(r, w, embed(r, w, in), 0, w.config.layers);
 }
 
 Tensor classify(Recorder& r, ClassifierHead& w, Tensor x, Index first) {
@@ -216,19 +230,23 @@ EncoderInputs encoder_inputs(Recorder& r) {
 
 }  // namespace
 
-EncoderRecording record_classifier(TextClassifier& model, nn::RecorderOptions options) {
+EncoderRecording record_encoder(TextClassifier& model, std::optional<Pooling> pooling,
+                                nn::RecorderOptions options, Cut cut) {
   Recorder r(options);
   EncoderInputs in = encoder_inputs(r);
-  Index first = r.first(in.tokens, r.sequences(in.tokens));
-  r.output(classify(r, model.head, encode(r, model.body, in), first));
+  Bert& body = model.body;
+  if (cut.first > 0) in.states = r.input(in.tokens, body.config.hidden, "states");
+  Tensor x = cut.first > 0 ? in.states : embed(r, body, in);
+  Tensor kept = through(r, body, x, cut.first, std::max(cut.first, cut.kept));
+  x = through(r, body, kept, std::max(cut.first, cut.kept), body.config.layers);
+  r.output(pooling ? pool(r, x, in.tokens, *pooling)
+                   : classify(r, model.head, x, r.first(in.tokens, r.sequences(in.tokens))));
+  if (cut.kept > 0) r.output(kept);
   return {r.finish(), in};
 }
 
-EncoderRecording record_embedder(Bert& model, Pooling pooling, nn::RecorderOptions options) {
-  Recorder r(options);
-  EncoderInputs in = encoder_inputs(r);
-  r.output(pool(r, encode(r, model, in), in.tokens, pooling));
-  return {r.finish(), in};
+EncoderRecording record_classifier(TextClassifier& model, nn::RecorderOptions options) {
+  return record_encoder(model, {}, options);
 }
 
 }  // namespace textmill::models

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -58,7 +59,8 @@ struct ClassifierHead {
 
 struct EncoderInputs {
   nn::Space tokens;
-  nn::Index ids, types;  // types: unused if the configuration has none
+  nn::Index ids, types;    // types: unused if the configuration has none
+  nn::Tensor states = {};  // of a recording that begins between layers
 };
 
 nn::Tensor encoder_layer(nn::Recorder& r, EncoderLayer& w, const BertConfig& config, nn::Tensor x);
@@ -82,7 +84,17 @@ struct EncoderRecording {
   nn::Recording recording;
   EncoderInputs inputs;
 };
+
+/// Where a recording begins and what it gives besides, as numbers of the body's layers that are done by then.
+struct Cut {
+  int first =
+      0;  // if not 0, the states after these layers are an input, and the layers are not in the recording
+  int kept = 0;  // if not 0, above `first`: the states after these are output 1, [tokens, hidden]
+};
+
+/// A classifier, or with a `pooling` the body alone, which embeds.
+EncoderRecording record_encoder(TextClassifier& model, std::optional<Pooling> pooling,
+                                nn::RecorderOptions options, Cut cut = {});
 EncoderRecording record_classifier(TextClassifier& model, nn::RecorderOptions options);
-EncoderRecording record_embedder(Bert& model, Pooling pooling, nn::RecorderOptions options);
 
 }  // namespace textmill::models

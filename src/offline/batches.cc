@@ -31,7 +31,7 @@ void log_choices(const tasks::Encoder& encoder) {
              {"max_length_from", encoder.max_length().source}});
   if (!encoder.embeds()) return;
   base::log(base::Level::info, "embedding",
-            {{"pooling", tasks::name(encoder.modules().pooling)},
+            {{"pooling", tasks::name(*encoder.modules().pooling)},
              {"normalized", encoder.modules().normalize},
              {"from", encoder.modules().source}});
 }

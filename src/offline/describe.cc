@@ -29,9 +29,9 @@ struct Planned {
 
 Planned plan_for(models::TextClassifier& model, bool classifies, nn::Format format, bool training) {
   nn::RecorderOptions options{.training = training};
-  auto recorded = classifies || training
-                      ? models::record_classifier(model, options)
-                      : models::record_embedder(model.body, models::Pooling::mean, options);
+  bool embeds = !classifies && !training;  // as it is trained it has a head
+  auto recorded =
+      models::record_encoder(model, embeds ? std::optional(models::Pooling::mean) : std::nullopt, options);
   auto backward = training ? nn::Backward::outputs : nn::Backward::none;
   return {recorded.inputs,
           nn::make_plan(std::move(recorded.recording), tasks::plan_options(format, backward))};
@@ -65,7 +65,7 @@ Json describe(const base::Path& path, bool calibrate, int threads) {
   tasks::ModelFolder folder(path);
   bool classifies = folder.has_head();
   // Loaded: then all tensors are there, in the right shapes, and held as they are stored.
-  auto loaded = classifies ? folder.load() : folder.load_body();
+  auto loaded = folder.load_encoder();
   models::TextClassifier& model = *loaded;
   int64_t parameters = nn::count_parameters(classifies ? nn::fields(model) : nn::fields(model.body));
 
@@ -94,9 +94,9 @@ Json describe(const base::Path& path, bool calibrate, int threads) {
   if (classifies) {
     json.set("labels", Json::array(folder.labels()));
   } else {
-    auto modules = tasks::read_sentence_modules(folder.folder());
+    auto modules = folder.sentence_modules();
     json.set("embedding", Json::object({{"dimensions", folder.architecture().hidden},
-                                        {"pooling", tasks::name(modules.pooling)},
+                                        {"pooling", tasks::name(*modules.pooling)},
                                         {"normalized", modules.normalize}}));
   }
   json.set("max_length", length);

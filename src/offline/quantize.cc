@@ -3,18 +3,16 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
+#include <climits>
 #include <filesystem>
+#include <map>
 #include <numeric>
-#include <set>
 
 #include "base/error.h"
-#include "base/hash.h"
 #include "base/log.h"
 #include "offline/batches.h"
-#include "tasks/inference.h"
+#include "offline/trials.h"
 #include "tasks/quantizable.h"
-#include "tasks/unpad.h"
 
 namespace textmill::offline {
 namespace {
@@ -23,27 +21,13 @@ namespace fs = std::filesystem;
 using base::Error, base::Kind;
 using format::Json, format::JsonView;
 
-constexpr int64_t kFormatVersion = 1;  // of the journal and of pareto.json
-constexpr size_t kCalibrationRows = 64;
-constexpr size_t kBatchRows = 64;
-constexpr size_t kTimedRows = 48;  // one at a time; a latency is the median
-
-struct Row {
-  tasks::PackedItem item;
-  int label = -1;
-};
-
-/// The rows of a search, tokenized.
-struct Rows {
-  std::vector<Row> evaluation;
-  std::vector<tasks::PackedItem> calibration;
-};
+constexpr int64_t kFormatVersion = 2;  // of the journal and of pareto.json; 1 had no embedders
 
 /// What one choice of layers gave.
 struct Trial {
   std::string name;
-  int kept = 0;              // layers in floating point: so many of those with the most noise
-  std::vector<int> answers;  // a label a row
+  int kept = 0;                 // layers in floating point: so many of those with the most noise
+  std::vector<double> answers;  // Trials::answers
   double latency_ms = 0;
   int64_t bytes = 0;
 };
@@ -54,11 +38,9 @@ class Search {
       : options_(options),
         stop_(std::move(stop)),
         folder_(options.model),
-        tokenizer_(folder_.find_tokenizer()),
-        max_length_(
-            folder_.max_length(options.encoder.max_length, tokenizer_ ? &*tokenizer_ : nullptr).tokens),
         format_(tasks::choose_format(options.encoder.engine)),
         pool_(tasks::choose_threads(options.encoder.engine)) {
+    check_metric();
     if (folder_.quantization()) {
       throw Error(Kind::invalid, fmt::format("{}: is quantized already ({})", options.model.string(),
                                              folder_.quantization().scheme));
@@ -68,31 +50,35 @@ class Search {
   Json run();
 
  private:
-  void read_rows();
-  tasks::PackedItem pack(const data::Example& row, const data::DatasetReader& reader) const;
+  bool embeds() const { return !folder_.has_head(); }
+  void check_metric();
   Json header() const;
-  std::string rows_sha256() const;
   void open_journal();
+  std::vector<double> read_answers(const JsonView& view) const;
   void note(const Trial& trial);
-  const Trial& trial(int kept);
-  Trial evaluate(std::string name, int kept, nn::Format format);
+  const Trial& trial(int kept, Prefix& next);
+  Trial evaluate(std::string name, int kept, nn::Format format, Prefix& next);
   std::vector<bool> choice(int kept) const;
+  int layers_before(int first, int end) const;
   tasks::Paired paired(const Trial& trial) const;
+  double agreement(const Trial& trial) const;
   const tasks::Loss& loss(const Trial& trial);
-  bool met(int kept) { return loss(trial(kept)).within >= options_.confidence; }
+  bool met(int kept, Prefix& next) { return loss(trial(kept, next)).within >= options_.confidence; }
   int fewest_kept();
   Json result(int chosen, bool met);
 
   const QuantizeOptions& options_;
   std::stop_token stop_;
   tasks::ModelFolder folder_;
-  std::optional<text::Tokenizer> tokenizer_;
-  int max_length_;
   nn::Format format_;
   nn::kernel::Pool pool_;
+  tasks::Metric metric_ = tasks::Metric::accuracy;
   std::optional<tasks::Quantizable> model_;
   std::optional<int> positive_;
-  Rows rows_;
+  SearchRows rows_;
+  std::vector<double> targets_;  // of its rows to evaluate
+  std::optional<Trials> runs_;
+  Prefix prefix_;           // that all trials to come have
   std::vector<int> order_;  // of layers, the most noise first
   Trial reference_;
   std::map<int, Trial> trials_;        // by layers kept
@@ -104,69 +90,23 @@ const char* layout_name(std::optional<nn::PackedLayout> layout) {
   return !layout ? "textmill" : layout == nn::PackedLayout::awq ? "awq" : "gptq";
 }
 
-tasks::PackedItem Search::pack(const data::Example& row, const data::DatasetReader& reader) const {
-  if (!row.input_ids.empty()) return tasks::unpad(row, reader, folder_.architecture(), max_length_);
-  if (!tokenizer_) folder_.tokenizer();  // throws what is missing
-  auto encoding =
-      tokenizer_->encode(row.text, row.text_pair, {.max_length = static_cast<size_t>(max_length_)});
-  return {std::move(encoding.ids), std::move(encoding.type_ids)};
-}
-
-void Search::read_rows() {
-  if (options_.positive) positive_ = label_id(folder_.labels(), *options_.positive, "--positive");
-  data::DatasetReader reader(options_.data, options_.columns, true, data::Inputs::texts_or_ids);
-  base::log(base::Level::info, "data", {{"schema", reader.schema().describe()}});
-  for (data::Example row; reader.next(row);) {
-    rows_.evaluation.push_back({pack(row, reader), label_id(folder_.labels(), *row.label, reader.where())});
-  }
-  if (!options_.calibration.empty()) {
-    data::DatasetReader calibration(options_.calibration, options_.columns, false,
-                                    data::Inputs::texts_or_ids);
-    for (data::Example row; rows_.calibration.size() < kCalibrationRows && calibration.next(row);)
-      rows_.calibration.push_back(pack(row, calibration));
-  } else {
-    size_t rows = std::min(kCalibrationRows, (rows_.evaluation.size() + 1) / 2);
-    for (size_t i = 0; i < rows; i++) rows_.calibration.push_back(rows_.evaluation[i].item);
-  }
-  if (!options_.allow_overlap) {
-    std::set<std::vector<int32_t>> seen;
-    for (const auto& item : rows_.calibration) seen.insert(item.input_ids);
-    std::erase_if(rows_.evaluation, [&](const Row& row) { return seen.contains(row.item.input_ids); });
-  }
-  if (rows_.evaluation.empty()) {
-    throw Error(Kind::invalid,
-                options_.data.string() + ": no row is left to evaluate beside the calibration rows");
-  }
+void Search::check_metric() {
+  metric_ = options_.metric.value_or(embeds() ? tasks::Metric::spearman : tasks::Metric::accuracy);
+  if (embeds() == (metric_ == tasks::Metric::spearman)) return;
+  throw Error(Kind::invalid,
+              fmt::format("--metric {}: {} {}", tasks::name(metric_), options_.model.string(),
+                          embeds() ? "has no classification head: it embeds, which spearman measures"
+                                   : "is a classifier; spearman measures a folder without a head"));
 }
 
 /// What must be equal for trials of an earlier run to count.
 Json Search::header() const {
   return Json::object({{"model_sha256", folder_.checksum()},
-                       {"rows_sha256", rows_sha256()},
+                       {"rows_sha256", sha256_of(rows_)},
                        {"scheme", options_.quantizable.scheme->name},
                        {"group_size", options_.quantizable.group},
                        {"layout", layout_name(options_.quantizable.layout)},
                        {"precision", tasks::name(format_)}});
-}
-
-/// Of all rows as the model sees them, so of whatever chose them: files, columns, the longest sequence.
-std::string Search::rows_sha256() const {
-  base::Sha256 sum;
-  auto add = [&](const std::vector<int32_t>& numbers) {
-    int64_t size = std::ssize(numbers);
-    sum.update(std::as_bytes(std::span(&size, 1)));
-    sum.update(std::as_bytes(std::span(numbers)));
-  };
-  auto add_item = [&](const tasks::PackedItem& item) {
-    add(item.input_ids);
-    add(item.type_ids);
-  };
-  for (const tasks::PackedItem& item : rows_.calibration) add_item(item);
-  for (const Row& row : rows_.evaluation) {
-    add_item(row.item);
-    add({row.label});
-  }
-  return sum.hex_digest();
 }
 
 void Search::open_journal() {
@@ -192,8 +132,7 @@ void Search::open_journal() {
                 .kept = static_cast<int>(entry.at("kept").integer(-1)),
                 .latency_ms = entry.at("latency_ms").number(),
                 .bytes = entry.at("bytes").integer(0)};
-    for (int64_t answer : entry.at("answers").integers(0, std::ssize(folder_.labels()) - 1))
-      trial.answers.push_back(static_cast<int>(answer));
+    trial.answers = read_answers(entry.at("answers"));
     if (trial.answers.size() != rows_.evaluation.size()) entry.at("answers").fail("one a row");
     (trial.kept < 0 ? reference_ : trials_[trial.kept]) = trial;
   }
@@ -201,12 +140,24 @@ void Search::open_journal() {
   journal_ = std::move(found);
 }
 
+std::vector<double> Search::read_answers(const JsonView& view) const {
+  std::vector<double> answers;
+  if (embeds()) {
+    for (const JsonView& answer : view.array()) answers.push_back(answer.number());
+  } else {
+    for (int64_t label : view.integers(0, std::ssize(folder_.labels()) - 1))
+      answers.push_back(static_cast<double>(label));
+  }
+  return answers;
+}
+
 void Search::note(const Trial& trial) {
+  std::vector<int64_t> labels(trial.answers.begin(), trial.answers.end());
   Json entry = Json::object({{"name", trial.name},
                              {"kept", trial.kept},
                              {"latency_ms", trial.latency_ms},
                              {"bytes", trial.bytes},
-                             {"answers", Json::array(trial.answers)}});
+                             {"answers", embeds() ? Json::array(trial.answers) : Json::array(labels)}});
   Json::Array trials = *journal_.find("trials")->array();
   trials.push_back(std::move(entry));
   journal_.set("trials", std::move(trials));
@@ -219,48 +170,26 @@ std::vector<bool> Search::choice(int kept) const {
   return quantized;
 }
 
-/// Runs all rows with the model as it is held.
-Trial Search::evaluate(std::string name, int kept, nn::Format format) {
+/// Runs all rows with the model as it is held; fills `next` (Trials::answers).
+Trial Search::evaluate(std::string name, int kept, nn::Format format, Prefix& next) {
   Trial trial{.name = std::move(name), .kept = kept, .bytes = model_->bytes()};
-  tasks::Inference inference(model_->model(), format, pool_);
-  tasks::PackedBatch batch;
-  size_t labels = folder_.labels().size();
-  for (size_t first = 0; first < rows_.evaluation.size(); first += kBatchRows) {
-    if (stop_.stop_requested()) throw Error(Kind::cancelled, "stopped; the same command goes on from here");
-    batch.clear();
-    size_t end = std::min(first + kBatchRows, rows_.evaluation.size());
-    for (size_t i = first; i < end; i++)
-      batch.add(rows_.evaluation[i].item.input_ids, rows_.evaluation[i].item.type_ids);
-    auto logits = inference.run(batch);
-    for (size_t i = 0; i < end - first; i++)
-      trial.answers.push_back(tasks::best_label(logits.subspan(i * labels, labels)));
-  }
-  std::vector<double> times;
-  for (size_t i = 0; i < std::min(kTimedRows, rows_.evaluation.size()); i++) {
-    batch.clear();
-    batch.add(rows_.evaluation[i].item.input_ids, rows_.evaluation[i].item.type_ids);
-    auto start = std::chrono::steady_clock::now();
-    inference.run(batch);
-    times.push_back(
-        std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count());
-  }
-  std::nth_element(times.begin(), times.begin() + std::ssize(times) / 2, times.end());
-  trial.latency_ms = times[times.size() / 2];
+  trial.answers = runs_->answers(format, kept < 0 ? Prefix() : prefix_, next);
+  trial.latency_ms = runs_->milliseconds_a_row(format);
   note(trial);
   return trial;
 }
 
-const Trial& Search::trial(int kept) {
+const Trial& Search::trial(int kept, Prefix& next) {
   auto found = trials_.find(kept);
   if (found == trials_.end()) {
     model_->hold(choice(kept), true);
     std::string name = kept == 0 ? fmt::format("all layers in {} bits", options_.quantizable.scheme->bits)
                                  : fmt::format("{} layers in {}", kept, tasks::name(format_));
-    found = trials_.emplace(kept, evaluate(name, kept, format_)).first;
+    found = trials_.emplace(kept, evaluate(name, kept, format_, next)).first;
     tasks::Loss measured = loss(found->second);
     base::log(base::Level::info, "trial",
               {{"trial", name},
-               {tasks::name(options_.metric), measured.candidate},
+               {tasks::name(metric_), measured.candidate},
                {"loss", measured.loss},
                {"loss_95_low", measured.low},
                {"loss_95_high", measured.high},
@@ -273,48 +202,72 @@ const Trial& Search::trial(int kept) {
 tasks::Paired Search::paired(const Trial& trial) const {
   tasks::Paired pairs(static_cast<int>(folder_.labels().size()), positive_);
   for (size_t i = 0; i < rows_.evaluation.size(); i++)
-    pairs.add(rows_.evaluation[i].label, reference_.answers[i], trial.answers[i]);
+    pairs.add(static_cast<int>(targets_[i]), static_cast<int>(reference_.answers[i]),
+              static_cast<int>(trial.answers[i]));
   return pairs;
+}
+
+/// The share of labels that are the reference's; of an embedder the rank correlation of its cosines with those.
+double Search::agreement(const Trial& trial) const {
+  return embeds() ? tasks::spearman(reference_.answers, trial.answers) : paired(trial).agreement();
 }
 
 const tasks::Loss& Search::loss(const Trial& trial) {
   auto found = losses_.find(trial.kept);
   if (found == losses_.end()) {
-    tasks::Loss measured = paired(trial).loss(options_.metric, options_.relative, options_.max_loss);
+    tasks::Loss measured = embeds() ? tasks::rank_loss(targets_, reference_.answers, trial.answers,
+                                                       options_.relative, options_.max_loss)
+                                    : paired(trial).loss(metric_, options_.relative, options_.max_loss);
     found = losses_.emplace(trial.kept, measured).first;
   }
   return found->second;
 }
 
-/// The fewest layers in floating point that keep the goal, if more of them never lose more; all, if none do.
+/// How many of the encoder's layers come before all of order_[first, end).
+int Search::layers_before(int first, int end) const {
+  int layers = INT_MAX;
+  for (int i = first; i < end; i++) layers = std::min(layers, model_->block(order_[i]));
+  return layers;
+}
+
+/// The fewest layers in floating point that keep the goal, if more of them never lose more; all, if none do. Trials differ
+/// in those between `misses` and `meets` alone: what comes before all of these is run once.
 int Search::fewest_kept() {
+  Prefix none;
   int all = static_cast<int>(model_->layers());
-  if (met(0)) return 0;
-  if (!met(all)) return all;
+  if (met(0, none)) return 0;
+  if (!met(all, none)) return all;
   int misses = 0, meets = all;
   while (meets - misses > 1) {
     int middle = std::midpoint(misses, meets);
-    (met(middle) ? meets : misses) = middle;
+    Prefix next{.layers = std::max(layers_before(misses, middle), layers_before(middle, meets)),
+                .states = {}};
+    (met(middle, next) ? meets : misses) = middle;
+    if (!next.states.empty() && next.layers <= layers_before(misses, meets)) prefix_ = std::move(next);
   }
   return meets;
 }
 
 Json Search::run() {
-  read_rows();
+  if (options_.positive) positive_ = label_id(folder_.labels(), *options_.positive, "--positive");
+  rows_ = read_search_rows(options_, folder_);
+  for (const SearchRow& row : rows_.evaluation) targets_.push_back(row.target);
   fs::create_directories(options_.output);
   base::FileLock lock(options_.output / ".lock");
   open_journal();
   model_.emplace(folder_, options_.quantizable, rows_.calibration, pool_);
+  runs_.emplace(model_->model(), model_->pooling(), rows_.evaluation, pool_, stop_);
   order_.resize(model_->layers());
   std::iota(order_.begin(), order_.end(), 0);
   std::stable_sort(order_.begin(), order_.end(),
                    [&](int a, int b) { return model_->noise(a) > model_->noise(b); });
   if (reference_.answers.empty()) {
     model_->hold(std::vector<bool>(model_->layers()), false);
-    reference_ = evaluate("f32", -1, nn::Format::f32);
+    Prefix none;
+    reference_ = evaluate("f32", -1, nn::Format::f32, none);
   }
   int chosen = fewest_kept();
-  bool reached = met(chosen);
+  bool reached = loss(trials_.at(chosen)).within >= options_.confidence;
   if (!reached) {  // the nearest
     for (const auto& [kept, trial] : trials_) {
       if (loss(trial).loss < loss(trials_.at(chosen)).loss) chosen = kept;
@@ -353,7 +306,7 @@ Json Search::result(int chosen, bool met) {
                                    {"loss", loss.loss},
                                    {"loss_95", Json::array(std::vector{loss.low, loss.high})},
                                    {"within_goal", loss.within},
-                                   {"agreement", paired(trial).agreement()},
+                                   {"agreement", agreement(trial)},
                                    {"latency_ms", trial.latency_ms},
                                    {"bytes", trial.bytes},
                                    {"in_floating_point", Json::array(kept)},
@@ -367,7 +320,7 @@ Json Search::result(int chosen, bool met) {
   const tasks::Loss& loss = this->loss(trials_.at(chosen));
   return Json::object({{"format_version", kFormatVersion},
                        {"met", met},
-                       {"goal", Json::object({{"metric", tasks::name(options_.metric)},
+                       {"goal", Json::object({{"metric", tasks::name(metric_)},
                                               {"max_loss", options_.max_loss},
                                               {"relative", options_.relative},
                                               {"confidence", options_.confidence}})},

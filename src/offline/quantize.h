@@ -16,8 +16,9 @@ struct QuantizeOptions {
   base::Path model, data, output;
   base::Path
       calibration;  // rows that need no label; by default the first of `data`, which are then not evaluated
-  data::Columns columns;  // empty ones are guessed
-  tasks::Metric metric = tasks::Metric::accuracy;
+  data::Columns
+      columns;  // empty ones are guessed; of an embedder the label is a number, how alike two texts are
+  std::optional<tasks::Metric> metric;  // by default accuracy, of an embedder spearman
   std::optional<std::string> positive;  // the label whose F1 counts; by default id 1 of two
   double max_loss = 0.01;               // of the metric, against the model in f32
   bool relative = true;                 // max_loss is a share of the metric, else a difference
@@ -28,7 +29,7 @@ struct QuantizeOptions {
   tasks::EncoderOptions encoder;
 };
 
-/// Looks for the most of a classifier that can be quantized (as tasks::Scheme says) with a metric's loss within max_loss, and
+/// Looks for the most of an encoder that can be quantized (as tasks::Scheme says) with a metric's loss within max_loss, and
 /// writes that model to `output`; if none is, the nearest. All linear layers of the body quantized are tried first; then
 /// those with the most noise (Quantizable::noise, from one pass over the calibration rows) fall back to floating point, how
 /// many is found by bisection. Embedding tables are in 8 bits in all trials, unless the layout is another program's.

@@ -1,12 +1,16 @@
 #include "offline/quantize.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <numeric>
 
 #include "base/error.h"
 #include "offline/evaluate.h"
 #include "offline/predict.h"
+#include "offline/trials.h"
+#include "tasks/quantizable.h"
 #include "tasks/testing.h"
 
 namespace textmill::offline {
@@ -108,6 +112,56 @@ TEST_F(QuantizeTest, what_is_quantized_is_neither_quantized_again_nor_trained) {
   tasks::ModelFolder written(options.model);
   EXPECT_THROW(written.load(written.architecture()), base::Error);
   EXPECT_THROW(written.load_with_fresh_head(written.architecture(), 1), base::Error);
+}
+
+TEST_F(QuantizeTest, an_embedder_keeps_the_order_of_its_similarities) {
+  tasks::testing::write_tiny_model(model.path(), {.head = false});
+  std::string rows = "label\ttext\tother\n";
+  const char* texts[] = {"good",   "not good",          "the film was bad", "a very very good film",
+                         "really", "was the film bad ."};
+  for (int i = 0; i < 36; i++) rows += fmt::format("{}\t{}\t{}\n", i * 7 % 5, texts[i % 6], texts[i / 6]);
+  base::write_file_durably(options.data, rows);
+  options.columns = {.text = "text", .text_pair = "other", .label = "label"};
+  options.allow_overlap = true;  // six texts
+  options.max_loss = 1;
+  options.relative = false;
+  auto result = quantize(options, {});
+  JsonView view(result, "result"), trial = view.at("trials").array()[1];
+  EXPECT_EQ(view.at("goal.metric").string(), "spearman");
+  EXPECT_GT(trial.at("agreement").number(), 0.9);
+  tasks::Encoder before(model.path(), options.encoder), after(options.output, options.encoder);
+  ASSERT_TRUE(after.embeds());
+  tasks::PackedItem text = before.encode(texts[3]);
+  const tasks::PackedItem* item[] = {&text};
+  std::vector<float> exact, small;
+  before.run(item, exact);
+  after.run(item, small);
+  auto x = tasks::embedding_of(exact, true), y = tasks::embedding_of(small, true);
+  EXPECT_GT(std::inner_product(x.begin(), x.end(), y.begin(), 0.0), 0.99);
+  EXPECT_NE(x, y);
+
+  options.metric = tasks::Metric::accuracy;
+  EXPECT_THROW(quantize(options, {}), base::Error);
+}
+
+TEST_F(QuantizeTest, trials_that_begin_behind_a_prefix_answer_the_same) {
+  tasks::ModelFolder from(model.path());
+  auto rows = read_search_rows(options, from);
+  nn::kernel::Pool pool(2);
+  tasks::Quantizable quantizable(from, {}, rows.calibration, pool);
+  Trials trials(quantizable.model(), {}, rows.evaluation, pool, {});
+  for (nn::Format format : {nn::Format::f32, nn::Format::bf16}) {
+    std::vector<bool> second_layer(quantizable.layers());
+    for (size_t i = 0; i < second_layer.size(); i++) second_layer[i] = quantizable.block(i) == 1;
+    quantizable.hold(second_layer, true);
+    Prefix none, kept{.layers = 1, .states = {}};
+    auto whole = trials.answers(format, none, none), keeping = trials.answers(format, none, kept);
+    ASSERT_GT(kept.states.size(), 0u);
+    EXPECT_EQ(trials.answers(format, kept, none), whole);
+    EXPECT_EQ(keeping, whole);
+    for (float& state : kept.states) state = -state;
+    EXPECT_NE(trials.answers(format, kept, none), whole) << "the states are what it begins with";
+  }
 }
 
 TEST_F(QuantizeTest, damaged_folders_are_refused_by_name) {

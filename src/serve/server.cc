@@ -39,7 +39,7 @@ using format::Json;
 std::string info_of(const tasks::Encoder& encoder, const ServeOptions& options, const std::string& id) {
   Json type;
   if (encoder.embeds()) {
-    type.set("embedding", Json::object({{"pooling", tasks::name(encoder.modules().pooling)}}));
+    type.set("embedding", Json::object({{"pooling", tasks::name(*encoder.modules().pooling)}}));
   } else {
     type.set("classifier", tasks::label_maps(encoder.folder().labels()));
   }

@@ -20,11 +20,9 @@ struct Encoder::State {
         max_length(folder.max_length(options.max_length, tokenizer ? &*tokenizer : nullptr)),
         format(choose_format(options.engine)),
         pool(choose_threads(options.engine)),
-        model(folder.has_head() ? folder.load() : folder.load_body()),
-        modules(folder.has_head() ? SentenceModules{} : read_sentence_modules(folder.folder())),
-        inference(folder.has_head() ? models::record_classifier(*model, {})
-                                    : models::record_embedder(model->body, modules.pooling, {}),
-                  format, pool) {
+        model(folder.load_encoder()),
+        modules(folder.sentence_modules()),
+        inference(models::record_encoder(*model, modules.pooling, {}), format, pool) {
     require_room();
     folder.release_pages();  // packed by now; the rows of tables that are used come back
   }

@@ -10,8 +10,8 @@ Inference::Inference(models::EncoderRecording recording, nn::Format format, nn::
       plan_(nn::make_plan(std::move(recording.recording), plan_options(format))),
       engine_(plan_, pool) {}
 
-std::span<const float> Inference::run(PackedBatch& batch) {
-  engine_.run(batch.fill(inputs_, plan_.recording));
+std::span<const float> Inference::run(PackedBatch& batch, std::span<const float> states) {
+  engine_.run(batch.fill(inputs_, plan_.recording, 0, states));
   return engine_.output(0);
 }
 

@@ -20,8 +20,11 @@ class Inference {
 
   /// After the weights changed.
   void refresh() { engine_.refresh(); }
-  /// Output 0 of the recording, [sequences, labels or hidden], valid until the next run.
-  std::span<const float> run(PackedBatch& batch);
+  /// Output 0 of the recording, [sequences, labels or hidden], valid until the next run. `states`: of a recording that begins
+  /// between layers.
+  std::span<const float> run(PackedBatch& batch, std::span<const float> states = {});
+  /// Output 1 of one that keeps states.
+  std::span<const float> kept() const { return engine_.output(1); }
 
   const nn::Plan& plan() const { return plan_; }
   const models::EncoderInputs& inputs() const { return inputs_; }

@@ -57,11 +57,16 @@ std::vector<std::string> read_labels(const JsonView& config, int count) {
   return labels;
 }
 
+/// If it is there.
+void copy_file(const ModelFolder& from, const Path& name, const Path& to) {
+  Path file = from.folder() / name;
+  if (!fs::exists(file)) return;
+  fs::create_directories((to / name).parent_path());
+  base::write_file_durably(to / name, base::MappedFile(file).text());
+}
+
 void copy_tokenizer(const ModelFolder& from, const Path& to) {
-  for (const char* name : kTokenizerFiles) {
-    Path file = from.folder() / name;
-    if (fs::exists(file)) base::write_file_durably(to / name, base::MappedFile(file).text());
-  }
+  for (const char* name : kTokenizerFiles) copy_file(from, name, to);
 }
 
 std::vector<Path> weight_files(const Path& folder) {
@@ -156,7 +161,12 @@ std::unique_ptr<models::TextClassifier> ModelFolder::load() const {
   return load_all(architecture_);
 }
 
-std::unique_ptr<models::TextClassifier> ModelFolder::load_body() const {
+SentenceModules ModelFolder::sentence_modules() const {
+  return has_head_ ? SentenceModules{} : read_sentence_modules(folder_);
+}
+
+std::unique_ptr<models::TextClassifier> ModelFolder::load_encoder() const {
+  if (has_head_) return load_all(architecture_);
   auto model = std::make_unique<models::TextClassifier>(architecture_);
   auto body = body_fields(*model);
   nn::require_weights(nn::load_weights(body, *stored_, body_name(body), quantization_.packing), *stored_);
@@ -253,13 +263,13 @@ void write_quantized_folder(const Path& to, const ModelFolder& base, models::Tex
                             const Json& quantization) {
   fs::create_directories(to);
   copy_tokenizer(base, to);
-  if (Path file = base.folder() / kSentenceConfig; fs::exists(file)) {
-    base::write_file_durably(to / kSentenceConfig, base::MappedFile(file).text());
-  }
+  copy_file(base, kSentenceConfig, to);
+  for (const Path& file : base.sentence_modules().files) copy_file(base, file, to);
   Json config = base.config();
   config.set("quantization_config", quantization);
   base::write_file_durably(to / "config.json", format::to_pretty_text(config));
-  nn::save_weights(nn::fields(model), to / "model.safetensors");
+  auto weights = base.has_head() ? nn::fields(model) : body_fields(model);
+  nn::save_weights(weights, to / "model.safetensors");
 }
 
 void write_model_folder(const Path& to, const ModelFolder& base, models::TextClassifier& model,

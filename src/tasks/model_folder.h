@@ -12,6 +12,7 @@
 #include "nn/safetensors.h"
 #include "tasks/quantization.h"
 #include "tasks/scores.h"
+#include "tasks/sentence.h"
 #include "text/tokenizer.h"
 
 namespace textmill::tasks {
@@ -42,6 +43,9 @@ class ModelFolder {
   /// The checkpoint ends in a classification head; without one it is a bare encoder.
   bool has_head() const { return has_head_; }
 
+  /// How a bare encoder embeds (read_sentence_modules); nothing of a model with a head.
+  SentenceModules sentence_modules() const;
+
   /// Lets go of the weights' pages that were read; they come back from the file.
   void release_pages() const { stored_->release_pages(); }
 
@@ -54,8 +58,8 @@ class ModelFolder {
   /// The weights as they are stored, borrowed: this object must outlive them. Throws invalid naming the file and the
   /// tensor that is missing, or has another shape than config.json asks for.
   std::unique_ptr<models::TextClassifier> load() const;
-  /// The same without the head, which stays empty.
-  std::unique_ptr<models::TextClassifier> load_body() const;
+  /// The same, and of a bare encoder the body: its head stays empty.
+  std::unique_ptr<models::TextClassifier> load_encoder() const;
   /// To train on other labels, or a bare encoder: the head's last layer is drawn from the seed (normal with
   /// initializer_range, biases 0), and what else of the head the checkpoint lacks; the log says what. `architecture` may
   /// differ from architecture() in labels and dropout. Throws invalid if the model is quantized, as does the other way to
@@ -91,7 +95,7 @@ class ModelFolder {
 
 /// Writes `model` with its weights as they are held, some of them quantized: `base`'s config.json with `quantization` as its
 /// "quantization_config" (quantization.h); tensors in i8 with their rows' scales beside them, NAME_scale in F32, and packed
-/// ones in their layout; the tokenizer files of `base`. Durable, model.safetensors last.
+/// ones in their layout; `base`'s tokenizer files and those of its sentence modules. Durable, model.safetensors last.
 void write_quantized_folder(const base::Path& to, const ModelFolder& base, models::TextClassifier& model,
                             const format::Json& quantization);
 

@@ -20,10 +20,11 @@ void PackedBatch::add(std::span<const int32_t> input_ids, std::span<const int32_
 }
 
 const nn::Batch& PackedBatch::fill(const models::EncoderInputs& inputs, const nn::Recording& recording,
-                                   uint64_t seed) {
+                                   uint64_t seed, std::span<const float> states) {
   batch_.set_rows(inputs.tokens, lengths_, {}, keys_);
   batch_.set_index(inputs.ids, ids_);
   batch_.set_index(inputs.types, types_);
+  if (inputs.states.id >= 0) batch_.set_input(inputs.states, states);
   batch_.seed = seed;
   batch_.derive(recording);
   return batch_;

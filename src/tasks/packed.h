@@ -25,9 +25,9 @@ class PackedBatch {
   int64_t sequences() const { return std::ssize(lengths_); }
   std::span<const int32_t> input_ids() const { return ids_; }
 
-  /// The batch for `recording`, which asked for `inputs`.
+  /// The batch for `recording`, which asked for `inputs`, perhaps for states.
   const nn::Batch& fill(const models::EncoderInputs& inputs, const nn::Recording& recording,
-                        uint64_t seed = 0);
+                        uint64_t seed = 0, std::span<const float> states = {});
 
  private:
   std::vector<int32_t> ids_, types_, lengths_;

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <span>
 #include <string_view>
 #include <tuple>
 
@@ -11,12 +12,12 @@
 namespace textmill::tasks {
 
 /// A figure of Scores: accuracy; f1, of the positive class of two labels (or of the one named), else the macro average;
-/// macro_f1.
-enum class Metric : uint8_t { accuracy, f1, macro_f1 };
+/// macro_f1. Of an embedder: spearman, of its cosines of pairs against what people said.
+enum class Metric : uint8_t { accuracy, f1, macro_f1, spearman };
 const char* name(Metric metric);
 /// Throws invalid listing what there is.
 Metric metric_named(std::string_view name);
-double value(const Scores& scores, Metric metric);
+double value(const Scores& scores, Metric metric);  // not spearman
 
 /// How much of a metric a candidate loses against a reference on the same rows.
 struct Loss {
@@ -25,6 +26,15 @@ struct Loss {
   double low = 0, high = 0;             // the middle 95 % of what resampled rows give
   double within = 0;                    // the share of resamples whose loss is at most the goal
 };
+
+/// The loss of a candidate that takes the metric from one value to another.
+double loss_between(double reference, double candidate, bool relative);
+
+/// Spearman's rank correlation, equal values sharing the mean of their ranks; 0 if all values of one side are equal.
+double spearman(std::span<const double> x, std::span<const double> y);
+/// What spearman(truth, ·) loses from reference to candidate, by the bootstrap of Paired::loss.
+Loss rank_loss(std::span<const double> truth, std::span<const double> reference,
+               std::span<const double> candidate, bool relative, double goal, int resamples = 2000);
 
 /// The answers of two models to the same rows, counted.
 class Paired {

@@ -45,8 +45,35 @@ TEST(Paired, rows_that_change_alike_are_no_loss) {
   EXPECT_EQ(loss.within, 1);
 }
 
+TEST(Spearman, equal_values_share_the_mean_of_their_ranks) {
+  std::vector<double> x{1, 2, 3, 4, 5, 6}, down{9, 8, 7, 6, 5, 4}, ties{1, 1, 2, 2, 2, 9}, same(6, 3.0);
+  EXPECT_NEAR(spearman(x, x), 1, 1e-12);
+  EXPECT_NEAR(spearman(x, down), -1, 1e-12);
+  EXPECT_NEAR(spearman(x, ties), 0.9258200997725515, 1e-12) << "scipy.stats.spearmanr's";
+  EXPECT_EQ(spearman(x, same), 0);
+}
+
+TEST(Spearman, a_resample_is_what_its_rows_alone_would_give) {
+  std::vector<double> truth, reference, candidate;
+  for (int i = 0; i < 400; i++) {
+    truth.push_back(i % 11);
+    reference.push_back(i % 11 + 0.1 * (i % 7));
+    candidate.push_back(i % 11 + 0.5 * (i % 7));
+  }
+  Loss loss = rank_loss(truth, reference, candidate, true, 0.02);
+  double before = spearman(truth, reference), after = spearman(truth, candidate);
+  EXPECT_DOUBLE_EQ(loss.reference, before);
+  EXPECT_DOUBLE_EQ(loss.candidate, after);
+  EXPECT_NEAR(loss.loss, (before - after) / before, 1e-12);
+  EXPECT_LT(loss.low, loss.loss);
+  EXPECT_GT(loss.high, loss.loss);
+  EXPECT_EQ(rank_loss(truth, reference, reference, true, 0).within, 1);
+  EXPECT_EQ(rank_loss(truth, reference, candidate, true, 1).within, 1);
+  EXPECT_EQ(rank_loss(truth, reference, candidate, true, -1).within, 0);
+}
+
 TEST(Paired, metrics_have_names) {
-  for (Metric metric : {Metric::accuracy, Metric::f1, Metric::macro_f1})
+  for (Metric metric : {Metric::accuracy, Metric::f1, Metric::macro_f1, Metric::spearman})
     EXPECT_EQ(metric_named(name(metric)), metric);
   EXPECT_THROW(metric_named("F1"), base::Error);
 }

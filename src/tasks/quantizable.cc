@@ -40,10 +40,19 @@ void check(const QuantizableOptions& options) {
 
 Quantizable::Quantizable(const ModelFolder& folder, const QuantizableOptions& options,
                          std::span<const PackedItem> items, nn::kernel::Pool& pool)
-    : folder_(folder), options_(options), model_(folder.load()) {
+    : folder_(folder),
+      options_(options),
+      model_(folder.load_encoder()),
+      pooling_(folder.sentence_modules().pooling) {
   check(options);
-  nn::Plan plan = nn::make_plan(models::record_classifier(*model_, {}).recording, {});
+  nn::Plan plan = nn::make_plan(models::record_encoder(*model_, pooling_, {}).recording, {});
   auto body = nn::fields(model_->body);
+  auto block_of = [&](const nn::Weight* weight) {
+    auto after = std::ranges::find_if(model_->body.layers, [&](const models::EncoderLayer& layer) {
+      return std::less<const void*>()(weight, &layer + 1);
+    });
+    return static_cast<int>(after - model_->body.layers.begin());
+  };
   nn::fields(*model_);  // names the body's weights as the whole model's
   for (size_t w = 0; w < plan.uses.size(); w++) {
     if (plan.uses[w].product) linear_.push_back(plan.recording.weights[w]);
@@ -52,15 +61,20 @@ Quantizable::Quantizable(const ModelFolder& folder, const QuantizableOptions& op
     auto at = std::find(plan.recording.weights.begin(), plan.recording.weights.end(), weight);
     if (at == plan.recording.weights.end()) continue;
     const nn::WeightUse& use = plan.uses[at - plan.recording.weights.begin()];
-    if (use.product) layers_.push_back({weight, weight->dtype(), weight->bytes()});
-    if (!use.gathered || options.layout) continue;
-    tables_.push_back({weight, weight->dtype(), weight->bytes(), 0, nn::quantize_weight(*weight)});
+    Matrix matrix{.weight = weight, .dtype = weight->dtype(), .stored = weight->bytes()};
+    if (use.product) {
+      matrix.block = block_of(weight);
+      layers_.push_back(std::move(matrix));
+    } else if (use.gathered && !options.layout) {
+      matrix.in_8_bits = nn::quantize_weight(*weight);
+      tables_.push_back(std::move(matrix));
+    }
   }
   calibrate(items, pool);
 }
 
 void Quantizable::calibrate(std::span<const PackedItem> items, nn::kernel::Pool& pool) {
-  auto [recording, inputs] = models::record_classifier(*model_, {});
+  auto [recording, inputs] = models::record_encoder(*model_, pooling_, {});
   for (const nn::Op& op : recording.ops) {
     if (op.kind != nn::Kind::linear) continue;
     auto layer = std::find_if(layers_.begin(), layers_.end(), [&](const Matrix& matrix) {

@@ -19,7 +19,7 @@ struct QuantizableOptions {
       layout;  // gptq or awq: a checkpoint as those programs read it; else our own
 };
 
-/// A classifier whose matrices can be held as they are stored or quantized (nn/quantized.h, nn/grouped.h), each by itself:
+/// An encoder whose matrices can be held as they are stored or quantized (nn/quantized.h, nn/grouped.h), each by itself:
 /// what a search tries. What belongs to the head stays as it is, and in other programs' layouts the embedding tables do.
 class Quantizable {
  public:
@@ -29,9 +29,12 @@ class Quantizable {
               nn::kernel::Pool& pool);
 
   models::TextClassifier& model() { return *model_; }
+  std::optional<models::Pooling> pooling() const { return pooling_; }  // of one that embeds
   /// The weights of the body's linear layers, in the order of the checkpoint.
   size_t layers() const { return layers_.size(); }
   const std::string& layer(size_t i) const { return layers_[i].weight->name; }
+  /// The encoder's layer that it is part of, from 0.
+  int block(size_t i) const { return layers_[i].block; }
   /// Of each layer, with the inputs it has in f32: |yq - y|² / |y|², yq being its output when it is quantized.
   double noise(size_t i) const { return layers_[i].noise; }
 
@@ -47,6 +50,7 @@ class Quantizable {
     nn::Weight* weight;
     nn::Dtype dtype;
     std::span<const std::byte> stored;
+    int block = 0;
     double noise = 0;
     nn::QuantizedWeight in_8_bits;             // or
     std::shared_ptr<const nn::Packed> packed;  // if there is one
@@ -64,6 +68,7 @@ class Quantizable {
   const ModelFolder& folder_;
   QuantizableOptions options_;
   std::unique_ptr<models::TextClassifier> model_;
+  std::optional<models::Pooling> pooling_;
   std::vector<Matrix> layers_, tables_;
   std::vector<const nn::Weight*> linear_;  // layers_ and those of the head
 };

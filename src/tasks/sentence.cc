@@ -24,6 +24,9 @@ constexpr Mode kModes[] = {{"pooling_mode_mean_tokens", "mean", Pooling::mean},
                            {"pooling_mode_cls_token", "cls", Pooling::first},
                            {"pooling_mode_lasttoken", "last-token", Pooling::last}};
 
+constexpr const char* kModules = "modules.json";
+constexpr const char* kPrompts = "config_sentence_transformers.json";
+
 Pooling read_pooling(const base::Path& file) {
   Json json = format::read_json(file);
   JsonView config(json, file.string());
@@ -53,7 +56,8 @@ void read_modules(const base::Path& folder, const base::Path& file, SentenceModu
     std::string_view name = class_of(type);
     if (name == "Pooling" && !pooled) {
       pooled = true;
-      modules.pooling = read_pooling(folder / module.at("path").string() / "config.json");
+      modules.files.push_back(base::Path(module.at("path").string()) / "config.json");
+      modules.pooling = read_pooling(folder / modules.files.back());
     } else if (name == "Normalize" && pooled) {
       modules.normalize = true;
     } else if (name != "Transformer" || pooled) {
@@ -79,14 +83,17 @@ void read_prompts(const base::Path& file, SentenceModules& modules) {
 }  // namespace
 
 SentenceModules read_sentence_modules(const base::Path& folder) {
-  SentenceModules modules{.source = "no modules.json: the mean"};
-  if (base::Path file = folder / "modules.json"; std::filesystem::exists(file)) {
-    modules.source = "modules.json";
-    read_modules(folder, file, modules);
+  SentenceModules modules{.pooling = Pooling::mean, .source = "no modules.json: the mean"};
+  auto exists = [&](const char* name) {
+    bool found = std::filesystem::exists(folder / name);
+    if (found) modules.files.emplace_back(name);
+    return found;
+  };
+  if (exists(kModules)) {
+    modules.source = kModules;
+    read_modules(folder, folder / kModules, modules);
   }
-  if (base::Path file = folder / "config_sentence_transformers.json"; std::filesystem::exists(file)) {
-    read_prompts(file, modules);
-  }
+  if (exists(kPrompts)) read_prompts(folder / kPrompts, modules);
   return modules;
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -12,9 +13,10 @@ namespace textmill::tasks {
 
 /// How a folder of the Sentence Transformers layout makes one vector of a text.
 struct SentenceModules {
-  models::Pooling pooling = models::Pooling::mean;
+  std::optional<models::Pooling> pooling;      // none: of a model with a head
   bool normalize = false;                      // to length one
   std::string source;                          // who says so
+  std::vector<base::Path> files;               // of the folder, that say so
   std::map<std::string, std::string> prompts;  // put before a text, by name
   std::string default_prompt;  // the name of what is put before if none is named; may be empty
 };

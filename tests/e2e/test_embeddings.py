@@ -12,25 +12,9 @@ import torch
 import transformers
 
 from tests.model_server import ModelServer
-from tiny_models import tiny_bert
+from tiny_models import POOLING, sentence_model, tiny_bert
 
 TEXTS = ["the film was great", "awful", "a very long and poor plot , but the music was good ! " * 3, "is it true ?"]
-POOLING = {"mean": "pooling_mode_mean_tokens", "cls": "pooling_mode_cls_token", "last-token": "pooling_mode_lasttoken"}
-
-
-def sentence_model(folder, pooling="mean", normalize=True, prompts=None):
-    """The layout that sentence-transformers writes."""
-    tiny_bert(folder)
-    modules = [("Transformer", ""), ("Pooling", "1_Pooling")] + [("Normalize", "2_Normalize")] * normalize
-    (folder / "modules.json").write_text(json.dumps([
-        {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{name}"}
-        for i, (name, path) in enumerate(modules)]))
-    (folder / "1_Pooling").mkdir()
-    (folder / "1_Pooling/config.json").write_text(json.dumps(
-        {"word_embedding_dimension": 64} | {mode: name == pooling for name, mode in POOLING.items()}))
-    if prompts:
-        (folder / "config_sentence_transformers.json").write_text(json.dumps({"prompts": prompts, "default_prompt_name": None}))
-    return folder
 
 
 def reference(folder, texts, pooling="mean", normalize=True):

@@ -5,8 +5,9 @@ import subprocess
 import time
 
 import pytest
+import torch
 
-from tiny_models import reviews, tiny_bert
+from tiny_models import reviews, sentence_model, tiny_bert
 
 
 @pytest.fixture(scope="module")
@@ -62,9 +63,43 @@ def test_a_goal_that_is_missed_is_exit_status_3_and_keeps_the_nearest(files, qua
         assert result["gap"] >= 0 and "not met" in (tmp_path / "out/pareto.html").read_text()
 
 
+def test_an_embedder_is_measured_by_rank(files, textmill, tmp_path):
+    """Spearman of its own cosines: they agree with themselves, and the small folder embeds as its modules say."""
+    sentence_model(tmp_path / "model", "cls")
+    reviews(tmp_path / "texts.tsv", 120, seed=3)
+    texts = [line.split("\t")[1] for line in (tmp_path / "texts.tsv").read_text().splitlines()[1:]]
+    pairs = [{"text": a, "text_pair": b, "label": str(i % 7)} for i, (a, b) in enumerate(zip(texts[::2], texts[1::2]))]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    result = json.loads(textmill("quantize", tmp_path / "model", "--data", tmp_path / "pairs.jsonl", "--output", tmp_path / "small",
+                                 "--max-loss-absolute", "1", "--allow-overlap", "--precision", "f32").stdout)
+    assert result["goal"]["metric"] == "spearman" and result["rows"] == 60
+
+    def ranks(values):  # equal ones share their mean
+        return (values[:, None] > values).sum(1) + (values[:, None] == values).sum(1) / 2
+
+    said = torch.tensor([int(pair["label"]) for pair in pairs])
+    (tmp_path / "lines.tsv").write_text("text\n" + "\n".join(texts) + "\n")
+    for folder, trial in (("model", result["trials"][0]), ("small", result["trials"][1])):
+        rows = [json.loads(line) for line in textmill("predict", tmp_path / folder, "--data", tmp_path / "lines.tsv", "--precision", "f32").stdout.splitlines()]
+        cosines = torch.cosine_similarity(torch.tensor(rows[::2]).double(), torch.tensor(rows[1::2]).double())
+        assert trial["value"] == pytest.approx(torch.corrcoef(torch.stack([ranks(cosines), ranks(said)]))[0, 1].item(), abs=1e-6)
+    assert json.loads(textmill("describe", tmp_path / "small").stdout)["embedding"]["pooling"] == "cls"
+
+    def refused(rows, *options):
+        (tmp_path / "bad.jsonl").write_text(rows)
+        done = textmill("quantize", tmp_path / "model", "--data", tmp_path / "bad.jsonl", "--output", tmp_path / "bad", *options, check=False)
+        assert done.returncode == 2
+        return done.stderr
+
+    assert "bad.jsonl:2: label 'much': expected a number" in refused('{"text": "a", "text_pair": "b", "label": "1"}\n{"text": "a", "text_pair": "b", "label": "much"}\n')
+    assert "bad.jsonl:1: an embedder is measured on pairs" in refused('{"text": "a", "label": "1"}\n{"text": "b", "label": "2"}\n')
+    assert "it embeds, which spearman measures" in refused('{"text": "a", "text_pair": "b", "label": "1"}\n', "--metric", "f1")
+
+
 REFUSED = {
     "both goals": (("--max-loss", "0.1", "--max-loss-absolute", "0.1"), "exclude each other"),
     "a metric that is none": (("--metric", "bleu"), "bleu"),
+    "ranks of a classifier": (("--metric", "spearman"), "is a classifier"),
     "a loss beyond one": (("--max-loss", "1.5"), "'1.5' is not a number from 0 to 1"),
     "a scheme that is none": (("--scheme", "w8a8-dinamic"), "did you mean w8a8-dynamic?"),
     "a layout that is none": (("--layout", "gguf"), "gguf"),
