@@ -1,6 +1,5 @@
-"""The rows of 8-bit encoders: BERT-base's shapes beside ONNX Runtime's dynamic int8, and what quantization loses."""
+"""The rows of 8-bit encoders: BERT-base's shapes beside ONNX Runtime's dynamic int8."""
 
-import csv
 import json
 import math
 import os
@@ -11,8 +10,8 @@ import subprocess
 import sys
 import time
 
-from encoders import Bench, OnnxRuntime, Server, data, generator, minilm, mrpc_sentences, write_bodies
-from table import BUILD, HERE, TEXTMILL, resident, row, run_json
+from encoders import Bench, OnnxRuntime, Server, generator, mrpc_sentences, write_bodies
+from table import BUILD, HERE, resident, row, run_json
 
 LENGTHS = {16: (2.2, 2.6, 3.5), 64: (1.7, 1.9, 2.7), 128: (1.6, 1.8, 2.3), 512: (1.6, 1.85, 2.2)}  # must, stretch; of bf16
 
@@ -80,46 +79,6 @@ def int8_memory(bench: Bench) -> None:
     row("BERT-base int8, start to ready", f"{statistics.median(ready):.0f} ms", "-", "goal <= 100 ms")
 
 
-def agnews(bench: Bench):
-    names = data("agnews", "classes.txt").read_text().split("\n")
-    train = bench.work / "agnews-train.jsonl"
-    with open(train, "w") as out:
-        for line in open(data("agnews", "train_10k_description_only.tsv")):
-            text, label = line.rstrip("\n").split("\t")
-            out.write(json.dumps({"text": text, "label": label}) + "\n")
-    test = bench.work / "agnews-test.jsonl"
-    with open(test, "w") as out:
-        for label, _, text in csv.reader(open(data("agnews", "test.csv"))):
-            out.write(json.dumps({"text": text, "label": names[int(label) - 1]}) + "\n")
-    return train, test, ["--epochs", "2", "--learning-rate", "5e-5", "--max-length", "64"]
-
-
-def clinc150(bench: Bench):
-    full = json.loads(data("clinc150", "data_full.json").read_text())
-    files = []
-    for name, parts in (("train", ["train"]), ("test", ["val", "test"])):
-        files.append(bench.work / f"clinc-{name}.jsonl")
-        files[-1].write_text("".join(json.dumps({"text": t, "label": c}) + "\n" for p in parts for t, c in full[p]))
-    return *files, ["--epochs", "6", "--learning-rate", "2e-4"]
-
-
-def quantize_minilm(bench: Bench) -> None:
-    """MiniLM fine-tuned on AG News and CLINC150, then quantized: agreement, loss, size, seconds"""
-    for name, dataset, goal in (("AG News", agnews, 99.3), ("CLINC150", clinc150, 98.5)):
-        train, test, flags = dataset(bench)
-        model, small = bench.work / f"{train.stem}-model", bench.work / f"{train.stem}-int8"
-        subprocess.run([TEXTMILL, "train", "--task", "text-classification", "--model", minilm(), "--train", train, "--output", model,
-                        "--batch-size", "32", *flags], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        begin = time.perf_counter()
-        done = subprocess.run([TEXTMILL, "quantize", model, "--data", test, "--output", small], check=True, capture_output=True, text=True)
-        seconds, result = time.perf_counter() - begin, json.loads(done.stdout)
-        f32, chosen = result["trials"][0], next(t for t in result["trials"] if t["chosen"])
-        row(f"MiniLM on {name} in 8 bits, {result['rows']} rows", f"accuracy {100 * chosen['value']:.2f} %", f"f32 {100 * f32['value']:.2f} %",
-            f"agreement {100 * chosen['agreement']:.2f} % (goal >= {goal} %); loss at most {100 * chosen['loss_95'][1]:.2f} % (goal <= 1 %); "
-            f"{len(chosen['in_floating_point'])} layers in floating point (goal 0); size {chosen['bytes'] / f32['bytes']:.2f}x (goal <= 0.3x)")
-        row(f"the search, {name}", f"{seconds:.1f} s", "-", f"{len(result['trials'])} evaluations of {result['rows']} rows")
-
-
 def int8_open_loop(bench: Bench) -> None:
     """80 % of capacity, open loop, mixed lengths: p99 beside an ideal single queue with the same service times"""
     sequences = mrpc_sentences(200)
@@ -170,4 +129,4 @@ def soak(bench: Bench) -> None:
     row("10 minutes at 1.5 times capacity", line, "-", "nothing but answers and clear refusals" if done.returncode == 0 else "FAILED")
 
 
-ROWS = [int8_products, int8_latency, int8_mixed, int8_memory, int8_open_loop, int8_neighbour, quantize_minilm, soak]
+ROWS = [int8_products, int8_latency, int8_mixed, int8_memory, int8_open_loop, int8_neighbour, soak]

@@ -20,6 +20,7 @@ import control
 import embeddings
 import endpoints
 import int8
+import quantization
 from encoders import Bench, OnnxRuntime, Server, data, generator, minilm, mrpc_sentences, peer, write_bodies
 from table import BUILD, HERE, TABLE, TEXTMILL, resident, row, run_json
 
@@ -156,7 +157,7 @@ def training_jobs(bench: Bench) -> None:
 
 
 ROWS = [finetune_minilm, finetune_bert, mrpc_quality, bert_latency, mixed_lengths, tokenizer, start_up, thread_bytes, log_events, training_jobs,
-        *int8.ROWS, *embeddings.ROWS, *control.ROWS, *endpoints.ROWS]
+        *int8.ROWS, *quantization.ROWS, *embeddings.ROWS, *control.ROWS, *endpoints.ROWS]
 
 
 def main() -> None:

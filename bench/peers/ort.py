@@ -43,12 +43,16 @@ def export(args):
     print(json.dumps(write_fused(model, model.config, "logits", args.output)))
 
 
-def quantize(args):
+def quantize_dynamic_int8(file, output):
     from onnx import TensorProto
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    quantize_dynamic(args.file, args.output, weight_type=QuantType.QInt8,
+    quantize_dynamic(file, output, weight_type=QuantType.QInt8,
                      extra_options={"MatMulConstBOnly": True, "DefaultTensorType": TensorProto.FLOAT})
+
+
+def quantize(args):
+    quantize_dynamic_int8(args.file, args.output)
     print(json.dumps({"bytes": os.path.getsize(args.output)}))
 
 
