@@ -49,6 +49,7 @@ int serve_in_container(const Values& values) {
   contract::ServingEnvironment environment = contract::read_serving_environment();
   if (!values.has("log-level") && !values.has("log-format")) base::set_log({.level = environment.log_level});
   serve::ServeOptions options = serve_options(values);
+  options.keep_packed = false;  // a replica's folder is its own, and gone with it
   options.model = contract::Layout::from_environment().model();
   options.host = "0.0.0.0";
   options.port = environment.port;

@@ -1,10 +1,14 @@
 #include "nn/cpu.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstring>
 #include <numeric>
 
+#include "base/checksum.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "nn/cpu_patterns.h"
 #include "nn/quantized.h"
 
@@ -53,9 +57,10 @@ void check_known(const Plan& plan) {
 
 }  // namespace
 
-Cpu::Cpu(const Plan& plan, kernel::Pool& pool) : Cpu(plan, pool, kernel::kernels(kernel::choose_path())) {}
+Cpu::Cpu(const Plan& plan, kernel::Pool& pool, const PackedCache* cache)
+    : Cpu(plan, pool, kernel::kernels(kernel::choose_path()), cache) {}
 
-Cpu::Cpu(const Plan& plan, kernel::Pool& pool, const kernel::Kernels& kernels)
+Cpu::Cpu(const Plan& plan, kernel::Pool& pool, const kernel::Kernels& kernels, const PackedCache* cache)
     : plan_(plan),
       pool_(pool),
       kernels_(kernels),
@@ -66,24 +71,8 @@ Cpu::Cpu(const Plan& plan, kernel::Pool& pool, const kernel::Kernels& kernels)
       counts_(tensors_.size()) {
   check_known(plan);
   check_8_bits(plan);
-  std::vector<size_t> offsets;
-  size_t bytes = 0;
-  auto place = [&](bool wanted, size_t size) {
-    offsets.push_back(bytes);
-    if (wanted) bytes += (size + 63) / 64 * 64;
-  };
   for (size_t w = 0; w < values_.size(); w++) {
-    const Weight& weight = *plan.recording.weights[w];
-    if (plan.uses[w].trained) gradients_[w].resize(weight.count());
-    place(plan.uses[w].product, weight.dtype() == Dtype::i8
-                                    ? kernel::packed_bytes_in_8_bits(kernels_, weight.cols, weight.rows)
-                                    : kernel::packed_bytes(kernels_, type_, weight.cols, weight.rows));
-    place(plan.uses[w].transposed, kernel::packed_bytes(kernels_, type_, weight.rows, weight.cols));
-  }
-  packed_.at_least(bytes);
-  for (size_t w = 0; w < values_.size(); w++) {
-    if (plan.uses[w].product) values_[w].product = packed_.data() + offsets[2 * w];
-    if (plan.uses[w].transposed) values_[w].transposed = packed_.data() + offsets[2 * w + 1];
+    if (plan.uses[w].trained) gradients_[w].resize(plan.recording.weights[w]->count());
   }
   for (const Group& group : plan.groups) fused_.push_back(is_fused(group));
   quantized_.resize(tensors_.size());
@@ -91,10 +80,78 @@ Cpu::Cpu(const Plan& plan, kernel::Pool& pool, const kernel::Kernels& kernels)
     if (in_8_bits(plan, step.op) && !plan.recording.weights[step.op.weights[0]]->input())
       quantized_[step.op.inputs[0]] = true;
   }
-  refresh();
+  if (cache) {
+    map_or_keep(*cache);
+  } else {
+    refresh();
+  }
+}
+
+/// The weights' copies one after the other from `base` on, each where a cache line begins. Returns their bytes.
+size_t Cpu::place(std::byte* base) {
+  auto begin = reinterpret_cast<uintptr_t>(base), end = begin;
+  auto next = [&](bool wanted, size_t size) -> std::byte* {
+    if (!wanted) return nullptr;
+    uintptr_t at = end;
+    end += (size + 63) / 64 * 64;
+    return reinterpret_cast<std::byte*>(at);
+  };
+  for (size_t w = 0; w < values_.size(); w++) {
+    const Weight& weight = *plan_.recording.weights[w];
+    const WeightUse& use = plan_.uses[w];
+    bool in_8_bits = weight.dtype() == Dtype::i8;
+    values_[w].product =
+        next(use.product, in_8_bits ? kernel::packed_bytes_in_8_bits(kernels_, weight.cols, weight.rows)
+                                    : kernel::packed_bytes(kernels_, type_, weight.cols, weight.rows));
+    values_[w].transposed =
+        next(use.transposed, kernel::packed_bytes(kernels_, type_, weight.rows, weight.cols));
+    values_[w].starts =
+        reinterpret_cast<int32_t*>(next(use.product && in_8_bits, weight.rows * sizeof(int32_t)));
+  }
+  return end - begin;
+}
+
+/// Of all that place() depends on.
+uint64_t Cpu::layout() const {
+  std::string text;
+  for (size_t w = 0; w < values_.size(); w++) {
+    const Weight& weight = *plan_.recording.weights[w];
+    text += fmt::format("{} {} {} {} {}{}\n", weight.name, weight.rows, weight.cols,
+                        static_cast<int>(weight.dtype()), plan_.uses[w].product, plan_.uses[w].transposed);
+  }
+  return base::crc64nvme(std::as_bytes(std::span(text)));
+}
+
+void Cpu::map_or_keep(const PackedCache& cache) {
+  std::string name =
+      fmt::format("{}.{}", kernel::name(kernels_.path), type_ == kernel::Type::f32 ? "f32" : "bf16");
+  Prepacked kept(cache, name, layout());
+  size_t bytes = place(nullptr);
+  auto map = [&] {
+    mapped_ = kept.open(bytes);
+    // Nothing writes there: pack_all() leaves out what is mapped.
+    if (mapped_) place(const_cast<std::byte*>(kept.bytes(*mapped_).data()));
+    return mapped_.has_value();
+  };
+  const char* how = "mapped";
+  if (map()) {
+    pack_all();
+  } else {
+    refresh();
+    bool written = kept.write({packed_.data(), bytes});
+    how = written ? "written" : "memory";
+    if (written && map()) packed_ = {};
+  }
+  base::log(base::Level::info, "packed_weights", {{"bytes", bytes}, {"from", how}, {"cpu", name}});
 }
 
 void Cpu::refresh() {
+  mapped_.reset();
+  place(packed_.at_least(place(nullptr)));
+  pack_all();
+}
+
+void Cpu::pack_all() {
   std::vector<float> widened;
   for (size_t w = 0; w < values_.size(); w++) {
     const WeightUse& use = plan_.uses[w];
@@ -112,14 +169,16 @@ void Cpu::pack(size_t w, std::vector<float>& widened) {
   const Weight& weight = *plan_.recording.weights[w];
   const WeightUse& use = plan_.uses[w];
   Values& values = values_[w];
-  bool f32 = weight.dtype() == Dtype::f32;
-  std::vector<float>& wide = use.gathered || use.vector ? values.widened : widened;
+  bool f32 = weight.dtype() == Dtype::f32, kept = use.gathered || use.vector;
+  if (mapped_ && !kept) return;
+  std::vector<float>& wide = kept ? values.widened : widened;
   if (!f32) {
     wide.resize(weight.count());
     weight.read(0, weight.rows, wide.data());
   }
   values.f32 = f32 ? reinterpret_cast<const float*>(weight.bytes().data()) : wide.data();
   int rows = static_cast<int>(weight.rows), cols = static_cast<int>(weight.cols);
+  if (mapped_) return;
   if (use.product) kernel::pack_transposed(pool_, kernels_, type_, values.f32, rows, cols, values.product);
   if (use.transposed) kernel::pack(pool_, kernels_, type_, values.f32, rows, cols, values.transposed);
 }
@@ -129,8 +188,8 @@ void Cpu::pack_in_8_bits(size_t w) {
   Values& values = values_[w];
   values.bytes = reinterpret_cast<const int8_t*>(weight.bytes().data());
   values.scales = weight.scales().data();
-  if (!plan_.uses[w].product) return;
-  values.starts = sum_starts(weight);
+  if (!plan_.uses[w].product || mapped_) return;
+  std::ranges::copy(sum_starts(weight), values.starts);
   kernel::pack_in_8_bits(pool_, kernels_, values.bytes, static_cast<int>(weight.rows),
                          static_cast<int>(weight.cols), values.product);
 }

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <map>
+#include <optional>
 #include <span>
 #include <stop_token>
 #include <vector>
@@ -12,6 +13,7 @@
 #include "nn/kernel/kernels.h"
 #include "nn/kernel/pool.h"
 #include "nn/plan.h"
+#include "nn/prepacked.h"
 
 namespace textmill::nn {
 
@@ -24,15 +26,18 @@ kernel::Activation kernel_activation(Activation activation);
 /// gradients and side results are f32). Bytes do not depend on the number of threads, nor, for a sequence, on what else
 /// is in the batch. Nothing is allocated by a run with no more rows than an earlier one had.
 ///
-/// Matrices are packed into memory of its own; tables and vectors are read where they lie if they are f32, so the plan's
+/// Matrices are packed into memory of its own, or mapped from a cache; tables and vectors are read where they lie if they are f32, so the plan's
 /// weights must keep their values as long as the engine lives (a mapped file may drop its pages: they come back).
 class Cpu {
  public:
   /// Throws invalid if the plan has operations that this engine does not know: contrastive losses and tensor parallelism.
-  Cpu(const Plan& plan, kernel::Pool& pool);
-  Cpu(const Plan& plan, kernel::Pool& pool, const kernel::Kernels& kernels);
+  Cpu(const Plan& plan, kernel::Pool& pool, const PackedCache* cache = nullptr);
+  Cpu(const Plan& plan, kernel::Pool& pool, const kernel::Kernels& kernels,
+      const PackedCache* cache = nullptr);
 
+  /// After weights changed.
   void refresh();
+  bool is_mapped() const { return mapped_.has_value(); }
   /// False if it was stopped midway: then outputs and gradients are worth nothing.
   bool run(const Batch& batch, const RootLoss& root_loss = {}, const std::stop_token& stop = {});
 
@@ -43,7 +48,6 @@ class Cpu {
   /// Drops what a cache (Batch::caches) holds.
   void forget(int cache) { caches_.erase(cache); }
 
-  size_t packed_bytes() const { return packed_.size(); }
   size_t arena_bytes() const { return arena_.size(); }
 
  private:
@@ -56,7 +60,7 @@ class Cpu {
     const float* f32 = nullptr;
     const int8_t* bytes = nullptr;  // of a weight in 8 bits, with the scales of its rows
     const float* scales = nullptr;
-    std::vector<int32_t> starts;  // of sums with it
+    int32_t* starts = nullptr;  // of sums with it, beside the packed copy
   };
   struct CacheSlot {
     Buffer keys, values;  // rows, in the plan's type
@@ -128,6 +132,10 @@ class Cpu {
   int bias_bucket(const Op& op, int relative) const;
   void add_bias_gradient(const Op& op, float* gradient) const;
 
+  size_t place(std::byte* base);
+  uint64_t layout() const;
+  void map_or_keep(const PackedCache& cache);
+  void pack_all();
   void pack(size_t weight, std::vector<float>& widened);
   void pack_in_8_bits(size_t weight);
 
@@ -136,6 +144,7 @@ class Cpu {
   const kernel::Kernels& kernels_;
   kernel::Type type_;
   Buffer packed_, arena_, scratch_;
+  std::optional<base::MappedFile> mapped_;     // instead of packed_
   std::vector<Values> values_;                 // per weight
   std::vector<std::vector<float>> gradients_;  // per weight
   std::vector<bool> fused_;                    // per group

@@ -17,7 +17,7 @@ kernel::Product Cpu::product(const Step& step, int out) {
   if (const Values& w = values_[op.weights[0]]; w.bytes) {
     auto [x, scales] = quantized(op.inputs[0], *plan_.recording.weights[op.weights[0]]);
     p.terms[p.term_count++] = term(op, 0, x);
-    p.in_8_bits = {scales, w.scales, w.starts.data()};
+    p.in_8_bits = {scales, w.scales, w.starts};
   } else {
     const void* x = read(op.inputs[0]);
     p.terms[p.term_count++] = term(op, 0, x);

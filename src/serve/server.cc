@@ -88,7 +88,7 @@ int serve(const ServeOptions& options, const base::StopSignals& signals) {
                        .max_body = options.max_body,
                        .finished = [&](const http::Finished& done) { account(router, done); }},
                       router.dispatch());
-  tasks::Encoder encoder(options.model, {options.engine, options.max_length});
+  tasks::Encoder encoder(options.model, {options.engine, options.max_length, options.keep_packed});
   Model model = model_of(encoder, options);
   Batcher batcher([&](std::span<const tasks::PackedItem* const> items,
                       std::vector<float>& outputs) { encoder.run(items, outputs); },

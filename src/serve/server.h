@@ -17,6 +17,7 @@ struct ServeOptions {
   uint16_t port = 8080;
   tasks::EngineOptions engine;
   std::optional<int> max_length;    // tokens of a sequence
+  bool keep_packed = true;          // tasks::EncoderOptions
   int64_t max_batch_tokens = 4096;  // of sequences that run together
   size_t max_queue = 512;           // sequences that wait
   uint64_t max_body = 6 << 20;      // bytes of a request, SageMaker's limit for invocations

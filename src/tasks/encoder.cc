@@ -22,7 +22,9 @@ struct Encoder::State {
         pool(choose_threads(options.engine)),
         model(folder.load_encoder()),
         modules(folder.sentence_modules()),
-        inference(models::record_encoder(*model, modules.pooling, {}), format, pool) {
+        cache(options.keep_packed ? folder.packed_cache() : std::nullopt),
+        inference(models::record_encoder(*model, modules.pooling, {}), format, pool,
+                  cache ? &*cache : nullptr) {
     require_room();
     folder.release_pages();  // packed by now; the rows of tables that are used come back
   }
@@ -44,6 +46,7 @@ struct Encoder::State {
   nn::kernel::Pool pool;
   std::unique_ptr<models::TextClassifier> model;  // its head empty if it embeds
   SentenceModules modules;
+  std::optional<nn::PackedCache> cache;
   Inference inference;
   PackedBatch batch;
 };

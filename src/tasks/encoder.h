@@ -20,6 +20,8 @@ namespace textmill::tasks {
 struct EncoderOptions {
   EngineOptions engine;
   std::optional<int> max_length;  // tokens of a sequence; see ModelFolder::max_length
+  bool keep_packed =
+      false;  // packed weights are kept in the model's folder and mapped from there (nn/prepacked.h)
 };
 
 /// What happens to a text of more tokens than allowed.

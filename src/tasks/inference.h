@@ -15,7 +15,8 @@ class Inference {
  public:
   /// The recorded model and `pool` must outlive it.
   Inference(models::TextClassifier& model, nn::Format format, nn::kernel::Pool& pool);
-  Inference(models::EncoderRecording recording, nn::Format format, nn::kernel::Pool& pool);
+  Inference(models::EncoderRecording recording, nn::Format format, nn::kernel::Pool& pool,
+            const nn::PackedCache* cache = nullptr);
   Inference(const Inference&) = delete;
 
   /// After the weights changed.

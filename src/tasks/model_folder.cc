@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <set>
 
+#include "base/checksum.h"
 #include "base/error.h"
 #include "base/hash.h"
 #include "base/log.h"
@@ -148,6 +149,13 @@ std::string ModelFolder::checksum() const {
   sum.update(base::read_file(folder_ / "config.json"));
   for (const Path& file : weight_files(folder_)) sum.update(base::MappedFile(file).text());
   return sum.hex_digest();
+}
+
+std::optional<nn::PackedCache> ModelFolder::packed_cache() const {
+  if (unpacked_) return {};
+  uint64_t sum = 0;
+  for (const Path& file : weight_files(folder_)) sum = base::crc64nvme(base::MappedFile(file).bytes(), sum);
+  return nn::PackedCache{folder_, sum};
 }
 
 void ModelFolder::require_head() const {

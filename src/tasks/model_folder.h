@@ -9,6 +9,7 @@
 #include "base/files.h"
 #include "format/json.h"
 #include "models/bert.h"
+#include "nn/prepacked.h"
 #include "nn/safetensors.h"
 #include "tasks/quantization.h"
 #include "tasks/scores.h"
@@ -45,6 +46,9 @@ class ModelFolder {
 
   /// How a bare encoder embeds (read_sentence_modules); nothing of a model with a head.
   SentenceModules sentence_modules() const;
+
+  /// Where the weights' packed copies are kept: beside them; nothing of an archive, which is unpacked each time.
+  std::optional<nn::PackedCache> packed_cache() const;
 
   /// Lets go of the weights' pages that were read; they come back from the file.
   void release_pages() const { stored_->release_pages(); }

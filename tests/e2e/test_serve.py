@@ -238,6 +238,27 @@ def test_every_request_has_a_line_with_its_id(build, model):
     assert [line["status"] for line in lines] == [200, 400] and len({line["request_id"] for line in lines}) == 2
 
 
+def test_packed_weights_are_kept_beside_the_model_and_mapped(build, tmp_path):
+    """The second server maps what the first wrote; a damaged file is not used; all answer the same."""
+    folder = tiny_bert(tmp_path / "model", ["a", "b"])
+    answers = []
+
+    def serve(expected, **environment):
+        with ModelServer(build, folder, environment=environment) as server:
+            answers.append(server.ask({"inputs": "a great film", "parameters": {"top_k": 2}})[1])
+            assert server.events("packed_weights")[0]["from"] == expected
+
+    serve("written")
+    serve("mapped")
+    [kept] = folder.glob("textmill-packed.*.bin")
+    kept.write_bytes(kept.read_bytes()[:-1] + b"?")
+    serve("written")
+    serve("mapped")
+    assert len(set(answers)) == 1
+    serve("written", TEXTMILL_CPU="portable")
+    assert len(list(folder.glob("textmill-packed.*.bin"))) == 2
+
+
 def test_the_container_role(build, model, tmp_path):
     (tmp_path / "model").symlink_to(model)
     with socket.socket() as s:
