@@ -89,8 +89,30 @@ std::filesystem::file_time_type changed(const http::TlsFiles& files) {
                   std::filesystem::last_write_time(files.key));
 }
 
+bool open_to_all(base::Path path) {
+  using std::filesystem::perms;
+  auto may = [&](perms one) { return (std::filesystem::status(path).permissions() & one) != perms::none; };
+  if (!may(perms::others_read)) return false;
+  while (path != path.root_path()) {
+    path = path.parent_path();
+    if (!may(perms::others_exec)) return false;
+  }
+  return true;
+}
+
+/// Where programs of another user find the certificate: where it is, or in a copy. Empty without TLS.
+base::Path shown_certificate(const std::optional<http::TlsFiles>& tls, const base::Path& folder) {
+  if (!tls) return {};
+  base::Path own = std::filesystem::absolute(tls->certificate), copy = folder / "certificate.pem";
+  if (open_to_all(own)) return own;
+  base::write_file_durably(copy, base::read_file(own));
+  std::filesystem::permissions(copy, std::filesystem::perms(0644));
+  return copy;
+}
+
 /// Until a signal asks for the end. A new certificate is taken when its file changes.
-void wait(base::StopSignals& signals, http::Server& server, const std::optional<http::TlsFiles>& tls) {
+void wait(base::StopSignals& signals, http::Server& server, const std::optional<http::TlsFiles>& tls,
+          const base::Path& folder) {
   auto seen = tls ? changed(*tls) : std::filesystem::file_time_type{};
   pollfd stop{.fd = signals.fd(), .events = POLLIN};
   while (::poll(&stop, 1, tls ? kWatchCertificate : -1) <= 0) {
@@ -98,6 +120,7 @@ void wait(base::StopSignals& signals, http::Server& server, const std::optional<
       if (auto now = changed(*tls); now != seen) {
         seen = now;
         server.reload_tls();
+        shown_certificate(tls, folder);
         base::log(base::Level::info, "certificate_reloaded", {{"file", tls->certificate.string()}});
       }
     } catch (const std::exception& error) {
@@ -139,13 +162,13 @@ int up(const Values& values) {
                   .account = account.id,
                   .certificate = tls ? std::filesystem::absolute(tls->certificate).string() : ""};
   write_server_file(folder, file);
-  api.start({.server = {.url = reached_at(file.url), .certificate = file.certificate},
+  api.start({.server = {.url = reached_at(file.url), .certificate = shown_certificate(tls, folder)},
              .cpus = static_cast<double>(values.integer("job-cpus", 1, 4096).value_or(0)),
              .grace = std::chrono::seconds(values.integer("stop-grace", 0, 3600).value_or(120)),
              .hung = std::chrono::seconds(values.integer("hung-after", 1, 86'400).value_or(90))});
   announce(file, folder);
   base::log(base::Level::info, "server_started", {{"url", file.url}, {"folder", folder.string()}});
-  wait(signals, server, tls);
+  wait(signals, server, tls, folder);
   bool whole = server.drain(kDrain);
   base::log(base::Level::info, "server_stopped", {{"cut_connections", !whole}});
   return 0;

@@ -127,8 +127,8 @@ TrainingProgram training_program(std::string_view image, const std::vector<std::
   if (!row || row->train.empty())
     throw base::Error(
         base::Kind::invalid,
-        fmt::format("the image {} does not train on this server: `textmill images` lists those that do",
-                    image));
+        fmt::format("the image {} does not train on this server: `textmill images` lists those that do{}",
+                    image, kNoContainers));
   TrainingProgram out{.command = entrypoint, .metrics = {row->metrics.begin(), row->metrics.end()}};
   if (row->kind == ImageKind::script) {
     base::Path python = python_folder(data_folder);

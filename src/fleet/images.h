@@ -27,6 +27,10 @@ struct Image {
 };
 
 std::span<const Image> images();
+/// What is said of any other image.
+constexpr std::string_view kNoContainers =
+    "; containers are not run, neither by podman nor by docker: name the program in it as "
+    "process:///path/program";
 
 /// The row of an image; null for none. "123.dkr.ecr.us-east-1.amazonaws.com/pytorch-training:2.0-cpu" is the row
 /// pytorch-training.

@@ -48,8 +48,9 @@ ServingProgram framework_program(const ServingRequest& request, const Image& row
 ServingProgram serving_program(const ServingRequest& request) {
   const Image* row = find_image(request.image);
   if (!row || row->serve.empty())
-    throw invalid(fmt::format("The image {} is none that serves here: `textmill images` lists those that do.",
-                              request.image));
+    throw invalid(
+        fmt::format("The image {} is none that serves here: `textmill images` lists those that do{}.",
+                    request.image, kNoContainers));
   switch (row->kind) {
     case ImageKind::builtin: return {.command = {request.program.string(), std::string(row->serve)}};
     case ImageKind::script: return framework_program(request, *row);

@@ -268,7 +268,7 @@ def test_what_does_not_come_into_service(sagemaker, deploy, program, upload, min
     hf = "763104351884.dkr.ecr.us-east-1.amazonaws.com/huggingface-pytorch-inference:2.1-transformers4.37-cpu"
     cases = {
         "process:///nowhere/program": (None, "process:///nowhere/program"),
-        "example.com/own/image:1": (None, "image"),
+        "example.com/own/image:1": (None, "neither by podman nor by docker"),
         hf: ({"weights.bin": b"x"}, "has no code/inference.py"),
         hf + "-py310": ({"code/inference.py": b"x"}, "python3 -m venv"),
         "textmill/serve": ({"../out": b"x"}, "../out"),

@@ -104,7 +104,8 @@ def test_what_users_get_wrong(clients, name, run):
         assert (done["TrainingJobStatus"], done["FailureReason"]) == ("Failed", reason)
     for image, reason in (("process:///no/such/program", "ClientError: cannot start /no/such/program: No such file or directory"),
                           ("process://relative", "ClientError: the image process://relative is no process:///path/program"),
-                          ("some.registry/blazingtext:1", "ClientError: the image some.registry/blazingtext:1 does not train on this server")):
+                          ("some.registry/blazingtext:1", "ClientError: the image some.registry/blazingtext:1 does not train on this server: `textmill images` lists those that do; "
+                           "containers are not run, neither by podman nor by docker: name the program in it as process:///path/program")):
         job = name()
         sagemaker.create_training_job(**jobs.request(job, image))
         assert jobs.finish(sagemaker, job)["FailureReason"].startswith(reason)

@@ -2,6 +2,8 @@
 
 import os
 import re
+import shutil
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -38,8 +40,8 @@ def home():
 def serve(build, top, home):
     servers = []
 
-    def start(wrapper=(), folder=top):
-        servers.append(Server(build / "textmill", folder / "data", "--sync", "process", "--stop-grace", "1").start(wrapper))
+    def start(wrapper=(), folder=top, options=()):
+        servers.append(Server(build / "textmill", folder / "data", "--sync", "process", "--stop-grace", "1", *options).start(wrapper))
         return servers[0]
 
     yield start
@@ -127,6 +129,27 @@ http.server.HTTPServer(("127.0.0.1", int(os.environ["SAGEMAKER_BIND_TO_PORT"])),
     mark = b"SAGEMAKER_BIND_TO_PORT=" + re.search(r'SAGEMAKER_BIND_TO_PORT": *"(\d+)', port)[1].encode() + b"\0"
     assert outside(mark) and all(uid == ["61000"] * 4 for uid, _ in outside(mark))
     sagemaker.delete_endpoint(EndpointName="e")
+
+
+@pytest.mark.parametrize("where", ["/root", "/var/tmp"])  # hidden from programs; there, but closed to others
+def test_a_certificate_in_a_closed_folder(serve, top, where):
+    if not shutil.which("openssl"):
+        pytest.skip("the program openssl is not installed")
+    with tempfile.TemporaryDirectory(dir=where) as closed:
+        cert, key = f"{closed}/cert.pem", f"{closed}/key.pem"
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=x",
+                        "-addext", "subjectAltName=IP:127.0.0.1", "-out", cert, "-keyout", key], check=True, capture_output=True)
+        server = serve(options=("--tls-cert", cert, "--tls-key", key))
+        server.client("s3", verify=cert).create_bucket(Bucket="jobs")
+        asks = f"""import os, ssl, urllib.request
+trusted = ssl.create_default_context(cafile=os.environ["AWS_CA_BUNDLE"])
+print("health", urllib.request.urlopen(os.environ["AWS_ENDPOINT_URL"] + "/_textmill/health", context=trusted).status)
+print("key", os.access({key!r}, os.R_OK))"""
+        sagemaker, logs = server.client("sagemaker", verify=cert), server.client("logs", verify=cert)
+        sagemaker.create_training_job(**jobs.request("job", jobs.script(top, "asks", asks, "/usr/bin/python3")))
+        done = jobs.finish(sagemaker, "job")
+        assert done["TrainingJobStatus"] == "Completed", done
+        assert {"health 200", "key False"} <= set(jobs.log_of(logs, "job"))
 
 
 def test_a_program_that_the_user_cannot_read(serve, home):
