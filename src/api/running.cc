@@ -5,9 +5,11 @@
 #include <filesystem>
 #include <set>
 
+#include "fleet/attempt.h"
 #include "fleet/ingest.h"
 #include "fleet/model_cache.h"
 #include "fleet/requirements.h"
+#include "records/attempts.h"
 #include "records/training_job.h"
 #include "store/logs.h"
 
@@ -21,6 +23,16 @@ using records::Resource;
 namespace {
 
 constexpr size_t kLines = 2000;  // of a page of logs
+constexpr std::pair<const char*, const char*> kAttempts[] = {{"job", "jobs"}, {"instance", "attempts"}};
+
+/// Whether the folder of an attempt is one of a row, which comes first, or something runs there.
+bool is_needed(Platform& platform, const base::Path& attempt) {
+  std::string name = attempt.filename();
+  return fleet::is_alive({attempt}) || platform.store.database().read([&](store::Connection& c) {
+    return records::attempt_is_open(c, name).value_or(false) ||
+           platform.resources.find(c, records::kReplica, name).has_value();
+  });
+}
 
 Response json(const Json& value) {
   return {.headers = {{"Content-Type", "application/json"}}, .body = format::to_text(value)};
@@ -150,27 +162,35 @@ Response stop_page(Platform& platform, const Request& request) {
 
 Response caches_page(Platform& platform, const Request&) {
   Json::Array all;
-  auto show = [&](std::string_view what, const std::vector<fleet::CacheEntry>& entries,
-                  const std::set<std::string>* in_use) {
+  auto show = [&](std::string_view what, const std::vector<fleet::CacheEntry>& entries, const auto& in_use) {
     for (const auto& entry : entries)
-      all.push_back(Json::object({{"what", what},
-                                  {"name", entry.name},
-                                  {"bytes", entry.bytes},
-                                  {"in_use", !in_use || in_use->contains(entry.name)}}));
+      all.push_back(Json::object(
+          {{"what", what}, {"name", entry.name}, {"bytes", entry.bytes}, {"in_use", in_use(entry.name)}}));
   };
-  auto models = platform.endpoints.models().in_use(), packages = platform.requirements.in_use();
-  show("model", platform.endpoints.models().entries(), &models);
-  show("requirements", platform.requirements.entries(), &packages);
+  auto one_of = [](std::set<std::string> names) {
+    return [names](const std::string& name) { return names.contains(name); };
+  };
+  show("model", platform.endpoints.models().entries(), one_of(platform.endpoints.models().in_use()));
+  show("requirements", platform.requirements.entries(), one_of(platform.requirements.in_use()));
   // What runs, and what its user put there: they are no caches, but take their room.
   const base::Path& folder = platform.store.folder();
-  show("job", fleet::cache_entries(folder / "jobs"), nullptr);
-  show("instance", fleet::cache_entries(folder / "attempts"), nullptr);
-  show("environment", fleet::cache_entries(folder / "environments"), nullptr);
+  for (const auto& [what, in] : kAttempts)
+    show(what, fleet::cache_entries(folder / in),
+         [&](const std::string& name) { return is_needed(platform, folder / in / name); });
+  show("environment", fleet::cache_entries(folder / "environments"), [](const std::string&) { return true; });
   return json(Json::object({{"caches", std::move(all)}}));
 }
 
 Response clean_page(Platform& platform, const Request&) {
-  return json(Json::object({{"freed", platform.endpoints.models().trim(0) + platform.requirements.trim(0)}}));
+  uint64_t freed = platform.endpoints.models().trim(0) + platform.requirements.trim(0);
+  for (const auto& [what, in] : kAttempts)
+    for (const auto& entry : fleet::cache_entries(platform.store.folder() / in)) {
+      base::Path attempt = platform.store.folder() / in / entry.name;
+      if (is_needed(platform, attempt)) continue;
+      fleet::remove_attempt({attempt});
+      freed += entry.bytes;
+    }
+  return json(Json::object({{"freed", freed}}));
 }
 
 }  // namespace textmill::api

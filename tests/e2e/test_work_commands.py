@@ -78,3 +78,19 @@ def test_images_and_caches(textmill, work):
     assert {"textmill/text-classification", "textmill/serve", "process://"} <= names
     assert json.loads(work("clean").stdout) == []
     assert json.loads(work("clean", "--free").stdout) == {"freed": 0}
+
+
+def test_attempts_that_nobody_needs_are_freed(server, work, tmp_path):
+    """What runs is shown and stays; what is left of something that is gone goes."""
+    server.client("sagemaker").create_training_job(**jobs.request("runs", jobs.script(tmp_path, "runs", "sleep 1000")))
+    await_that(lambda: list((server.folder / "jobs").glob("*/journal")), "it runs")
+    left = [server.folder / "jobs" / "0123456789abcdef0123", server.folder / "attempts" / "i-0123456789abcdef0"]
+    for folder in left:
+        (folder / "algo-1").mkdir(parents=True)
+        (folder / "algo-1" / "file").write_bytes(bytes(1000))
+    shown = {one["name"]: (one["what"], one["in_use"]) for one in json.loads(work("clean").stdout)}
+    assert [shown.pop(folder.name) for folder in left] == [("job", False), ("instance", False)] and list(shown.values()) == [("job", True)]
+    assert json.loads(work("clean", "--free").stdout) == {"freed": 2000}
+    assert not any(folder.exists() for folder in left) and [one["in_use"] for one in json.loads(work("clean").stdout)] == [True]
+    server.client("sagemaker").stop_training_job(TrainingJobName="runs")
+    assert jobs.finish(server.client("sagemaker"), "runs")["TrainingJobStatus"] == "Stopped"
