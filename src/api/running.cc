@@ -167,16 +167,18 @@ Response caches_page(Platform& platform, const Request&) {
       all.push_back(Json::object(
           {{"what", what}, {"name", entry.name}, {"bytes", entry.bytes}, {"in_use", in_use(entry.name)}}));
   };
-  auto one_of = [](std::set<std::string> names) {
-    return [names](const std::string& name) { return names.contains(name); };
-  };
-  show("model", platform.endpoints.models().entries(), one_of(platform.endpoints.models().in_use()));
-  show("requirements", platform.requirements.entries(), one_of(platform.requirements.in_use()));
+  auto models = platform.endpoints.models().in_use(), packages = platform.requirements.in_use();
+  show("model", platform.endpoints.models().entries(),
+       [&](const auto& name) { return models.contains(name); });
+  show("requirements", platform.requirements.entries(),
+       [&](const auto& name) { return packages.contains(name); });
   // What runs, and what its user put there: they are no caches, but take their room.
   const base::Path& folder = platform.store.folder();
-  for (const auto& [what, in] : kAttempts)
-    show(what, fleet::cache_entries(folder / in),
-         [&](const std::string& name) { return is_needed(platform, folder / in / name); });
+  for (const auto& [what, in] : kAttempts) {
+    base::Path attempts = folder / in;
+    show(what, fleet::cache_entries(attempts),
+         [&](const std::string& name) { return is_needed(platform, attempts / name); });
+  }
   show("environment", fleet::cache_entries(folder / "environments"), [](const std::string&) { return true; });
   return json(Json::object({{"caches", std::move(all)}}));
 }
