@@ -9,7 +9,10 @@ Option data_option() {
 }
 
 std::vector<Option> with_column_options(std::vector<Option> options, bool label) {
-  options.push_back({"text", "COLUMN", "column of the text, by name or number (guessed, and printed)"});
+  options.push_back(
+      {"text", "COLUMN",
+       "column of the text, by name or number (guessed, and printed); for a model, JSON lines may "
+       "hold input ids there"});
   options.push_back({"text-pair", "COLUMN", "column of the second text, for pairs"});
   if (label) options.push_back({"label", "COLUMN", "column of the label"});
   return options;
