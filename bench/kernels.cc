@@ -181,7 +181,7 @@ void products_in_8_bits(Bench& bench, int rows, int in, int out) {
   auto* values = reinterpret_cast<uint8_t*>(memory(Type::f32, int64_t{rows} * in / 4 + 1));
   std::byte* floats = memory(Type::bf16, int64_t{rows} * in);
   bench.time(Type::bf16, "quantize " + label, 3e-9 * rows * in, [&] {
-    quantize(bench.pool, bench.kernels, Type::bf16, rows, in, floats, {values, scales});
+    quantize(bench.pool, bench.kernels, Type::bf16, rows, in, floats, {}, {values, scales});
   });
 }
 

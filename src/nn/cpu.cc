@@ -77,8 +77,9 @@ Cpu::Cpu(const Plan& plan, kernel::Pool& pool, const kernel::Kernels& kernels, c
   for (const Group& group : plan.groups) fused_.push_back(is_fused(group));
   quantized_.resize(tensors_.size());
   for (const Step& step : plan.steps) {
-    if (in_8_bits(plan, step.op) && !plan.recording.weights[step.op.weights[0]]->input())
-      quantized_[step.op.inputs[0]] = true;
+    if (!in_8_bits(plan, step.op)) continue;
+    const Weight*& reader = quantized_[step.op.inputs[0]];
+    if (!reader) reader = plan.recording.weights[step.op.weights[0]];
   }
   if (cache) {
     map_or_keep(*cache);
@@ -297,10 +298,15 @@ void* Cpu::write(int tensor, bool accumulate) {
   return copy;
 }
 
-/// Room for a tensor in 8 bits; what was there is lost.
-kernel::QuantizedRows Cpu::quantized_rows(int tensor) {
+kernel::InputScaling scaling_of(const Weight& weight) {
+  const InputScales& input = weight.input();
+  return {input.columns.empty() ? nullptr : input.columns.data(), input.step};
+}
+
+/// Room for a tensor in 8 bits, as the weight takes it; what was there is lost.
+kernel::QuantizedRows Cpu::quantized_rows(int tensor, const Weight& weight) {
   last_quantized_ = tensor;
-  last_input_ = {};
+  last_input_ = weight.input();
   return {reinterpret_cast<uint8_t*>(quantized_values_.at_least(size(tensor))),
           reinterpret_cast<float*>(quantized_scales_.at_least(count(tensor) * sizeof(float)))};
 }
@@ -311,24 +317,9 @@ bool Cpu::is_quantized(int tensor, const Weight& weight) const {
 
 /// The tensor in 8 bits: as a norm wrote it, or the product before this one asked for it, else quantized now.
 kernel::QuantizedRows Cpu::quantized(int tensor, const Weight& weight) {
-  int rows = count(tensor), width = cols(tensor);
   if (!is_quantized(tensor, weight)) {
-    kernel::QuantizedRows out = quantized_rows(tensor);
-    if (!weight.input()) {
-      kernel::quantize(pool_, kernels_, type_of(tensor), rows, width, tensors_[tensor], out);
-    } else {
-      auto* x = static_cast<const float*>(tensors_[tensor]);
-      if (type_of(tensor) != kernel::Type::f32) {
-        auto* wide = reinterpret_cast<float*>(scratch(size(tensor) * sizeof(float)));
-        kernel::convert(pool_, kernels_, x, type_of(tensor), wide, kernel::Type::f32, size(tensor));
-        x = wide;
-      }
-      pool_.run(rows, [&](int row, int) {
-        quantize_rows(x + int64_t{row} * width, 1, width, weight.input(), out.values + int64_t{row} * width,
-                      out.scales + row);
-      });
-      last_input_ = weight.input();
-    }
+    kernel::quantize(pool_, kernels_, type_of(tensor), count(tensor), cols(tensor), tensors_[tensor],
+                     scaling_of(weight), quantized_rows(tensor, weight));
   }
   return {reinterpret_cast<uint8_t*>(quantized_values_.data()),
           reinterpret_cast<float*>(quantized_scales_.data())};

@@ -21,6 +21,7 @@ namespace textmill::nn {
 std::span<const Pattern> cpu_patterns();
 
 kernel::Activation kernel_activation(Activation activation);
+kernel::InputScaling scaling_of(const Weight& weight);
 
 /// The CPU engine: runs a plan with the kernels of nn/kernel, in the plan's format (f32 or bf16; sums, weights'
 /// gradients and side results are f32). Bytes do not depend on the number of threads, nor, for a sequence, on what else
@@ -79,7 +80,7 @@ class Cpu {
   int64_t size(int tensor) const { return int64_t{count(tensor)} * cols(tensor); }
   const void* read(int tensor);
   void* write(int tensor, bool accumulate = false);
-  kernel::QuantizedRows quantized_rows(int tensor);
+  kernel::QuantizedRows quantized_rows(int tensor, const Weight& weight);
   bool is_quantized(int tensor, const Weight& weight) const;
   kernel::QuantizedRows quantized(int tensor, const Weight& weight);
   void finish_writes();
@@ -148,7 +149,7 @@ class Cpu {
   std::vector<Values> values_;                 // per weight
   std::vector<std::vector<float>> gradients_;  // per weight
   std::vector<bool> fused_;                    // per group
-  std::vector<bool> quantized_;  // per tensor: a product in 8 bits reads it, each row by its own scale
+  std::vector<const Weight*> quantized_;  // per tensor: of the first product in 8 bits that reads it, or null
   std::map<int, std::vector<CacheSlot>> caches_;
 
   // Of the batch that runs.

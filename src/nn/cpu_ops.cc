@@ -109,6 +109,8 @@ void Cpu::embed(const Step& step) {
 kernel::Norm Cpu::norm_of(const Op& op, void* y) {
   const NormSpec& spec = op.as<NormSpec>();
   int x = op.inputs[0];
+  const Weight* reader =
+      y != nullptr && type_of(op.outputs[0]) == type_ ? quantized_[op.outputs[0]] : nullptr;
   return {.kind = spec.kind == NormKind::layer ? kernel::NormKind::layer
                   : spec.kind == NormKind::rms ? kernel::NormKind::rms
                                                : kernel::NormKind::l2,
@@ -121,9 +123,8 @@ kernel::Norm Cpu::norm_of(const Op& op, void* y) {
           .bias = vector(op, 1),
           .x = read(x),
           .y = y,
-          .quantized = y != nullptr && quantized_[op.outputs[0]] && type_of(op.outputs[0]) == type_
-                           ? quantized_rows(op.outputs[0])
-                           : kernel::QuantizedRows{},
+          .quantized = reader ? quantized_rows(op.outputs[0], *reader) : kernel::QuantizedRows{},
+          .scaling = reader ? scaling_of(*reader) : kernel::InputScaling{},
           .side = op.outputs[1] < 0 ? nullptr : f32(op.outputs[1])};
 }
 

@@ -80,8 +80,10 @@ Path choose_path() {
                         fmt::format("TEXTMILL_CPU={}: this machine lacks it; it has {}", forced, available));
     }
   }
+  const char* wrong =
+      std::string_view(forced) == "amx" ? "products by AMX tiles are not built" : "no such path";
   throw base::Error(base::Kind::invalid,
-                    fmt::format("TEXTMILL_CPU={}: no such path; this machine has {}", forced, available));
+                    fmt::format("TEXTMILL_CPU={}: {}; this machine has {}", forced, wrong, available));
 }
 
 }  // namespace textmill::nn::kernel

@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <limits>
 
 #include "nn/kernel/pool.h"
@@ -104,11 +105,18 @@ TEST_P(In8BitsTest, RowsAreQuantizedAsDefined) {
       x.set(6, cols / 2, -std::numeric_limits<float>::infinity());
       std::vector<uint8_t> values(size_t(kRows) * cols), naive(values.size());
       std::vector<float> scales(kRows), naive_scales(kRows);
-      quantize(pool, kernels(), type, kRows, cols, x.data(), {values.data(), scales.data()});
-      Rows wide = x.as(Type::f32);
-      quantize_rows(wide.f32(), kRows, cols, naive.data(), naive_scales.data());
-      EXPECT_EQ(values, naive);
-      EXPECT_EQ(std::memcmp(scales.data(), naive_scales.data(), kRows * sizeof(float)), 0);
+      Rows wide = x.as(Type::f32), divisors(Type::f32, 1, cols, random);
+      for (int j = 0; j < cols; j++) divisors.set(0, j, 0.5F + std::abs(divisors.at(0, j)));
+      std::span<const float> none, all(divisors.f32(), cols);
+      for (InputScales input : {InputScales{}, {none, 0.01F}, {all, 0}, {all, 0.01F}}) {
+        const float* columns = input.columns.empty() ? nullptr : input.columns.data();
+        quantize(pool, kernels(), type, kRows, cols, x.data(), {columns, input.step},
+                 {values.data(), scales.data()});
+        quantize_rows(wide.f32(), kRows, cols, input, naive.data(), naive_scales.data());
+        EXPECT_EQ(values, naive) << cols << " columns, divided " << !input.columns.empty() << ", step "
+                                 << input.step;
+        EXPECT_EQ(std::memcmp(scales.data(), naive_scales.data(), kRows * sizeof(float)), 0);
+      }
     }
   }
 }
@@ -131,7 +139,7 @@ TEST_P(In8BitsTest, ANormWritesItsRowsInBothForms) {
           .x = x.data(),
           .y = y.data(),
           .quantized = {values.data(), scales.data()}});
-    quantize(pool, kernels(), type, kRows, kCols, y.data(), {after.data(), scales_after.data()});
+    quantize(pool, kernels(), type, kRows, kCols, y.data(), {}, {after.data(), scales_after.data()});
     EXPECT_EQ(values, after);
     EXPECT_EQ(scales, scales_after);
   }

@@ -51,7 +51,8 @@ struct RowKernels {
   void (*mean_backward)(const void* dy, int cols, int first, int end, void* dx, bool accumulate);
   void (*cross_entropy)(const CrossEntropy&, int first, int rows);
   void (*cross_entropy_backward)(const CrossEntropy&, void* d_logits, bool accumulate, int first, int rows);
-  void (*quantize)(const void* x, int cols, int first, int rows, QuantizedRows out);
+  void (*quantize)(const void* x, int cols, int first, int rows, const InputScaling& scaling,
+                   QuantizedRows out);
   void (*widen)(const void* x, float* y, int count);
   void (*narrow)(const float* x, void* y, int count);
 };

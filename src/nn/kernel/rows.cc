@@ -52,9 +52,10 @@ void norm(Pool& pool, const Kernels& kernels, const Norm& n) {
 }
 
 void quantize(Pool& pool, const Kernels& kernels, Type type, int rows, int cols, const void* x,
-              QuantizedRows out) {
-  in_parts(pool, rows, kRows,
-           [&](int, int first, int count) { rows_of(kernels, type).quantize(x, cols, first, count, out); });
+              const InputScaling& scaling, QuantizedRows out) {
+  in_parts(pool, rows, kRows, [&](int, int first, int count) {
+    rows_of(kernels, type).quantize(x, cols, first, count, scaling, out);
+  });
 }
 
 size_t norm_backward_bytes(int rows, int size) {

@@ -48,6 +48,7 @@ struct Norm {
   const void* x = nullptr;
   void* y = nullptr;
   QuantizedRows quantized;  // y once more, as quantize() gives it; absent if nobody wants it
+  InputScaling scaling;     // of quantized
   float* side =
       nullptr;  // [rows, groups] 1/std, and for Layer as many means behind them; absent in inference
 
@@ -58,7 +59,7 @@ void norm(Pool& pool, const Kernels& kernels, const Norm& norm);
 
 /// Each row of x in 8 bits: exactly nn::quantize_rows.
 void quantize(Pool& pool, const Kernels& kernels, Type type, int rows, int cols, const void* x,
-              QuantizedRows out);
+              const InputScaling& scaling, QuantizedRows out);
 
 struct NormBackward {
   Norm norm;  // with x and side, as forward left them; y is not read

@@ -80,32 +80,56 @@ struct RowsOf {
   static void norm(const Norm& n, int first, int rows) {
     for (int r = first; r < first + rows; r++) {
       for (int g = 0; g < n.groups(); g++) norm_group(n, r, g);
-      if (n.quantized) quantize(n.y, n.cols, r, 1, n.quantized);
+      if (n.quantized) quantize(n.y, n.cols, r, 1, n.scaling, n.quantized);
     }
   }
 
-  static void quantize(const void* x, int cols, int first, int rows, QuantizedRows out) {
+  static void quantize(const void* x, int cols, int first, int rows, const InputScaling& scaling,
+                       QuantizedRows out) {
     for (int r = first; r < first + rows; r++) {
-      float scale = scale_of(row(x, r, cols), cols), inverse = scale > 0 ? 1 / scale : 0;
-      out.scales[r] = scale;
-      uint8_t* values = out.values + int64_t{r} * cols;
-      columns<S>(
-          cols, [&](int j, auto count) __attribute__((always_inline)) {
-            // A row without a usable scale is zeros, whatever is in it.
-            typename S::I value =
-                inverse > 0 ? S::round(S::load(row(x, r, cols) + j, count) * inverse) : typename S::I{};
-            S::store_bytes(values + j, value + 128, count);
-          });
+      const T* from = row(x, r, cols);
+      auto plain = [&](int j, auto count) __attribute__((always_inline)) { return S::load(from + j, count); };
+      if (!scaling) {
+        quantize_row(plain, cols, 0, r, out);
+      } else if (!scaling.columns) {
+        quantize_row(plain, cols, scaling.step, r, out);
+      } else {
+        quantize_row(
+            [&](int j, auto count) __attribute__((always_inline)) {
+              F x = S::load(from + j, count), by = S::load(scaling.columns + j, count);
+              return by != 0.0F ? x / by : x;  // 0: behind the last column
+            },
+            cols, scaling.step, r, out);
+      }
     }
+  }
+
+  /// By `step`, or if it is 0 by the row's own. What is larger than 127 steps is 127.
+  template <class Load>
+  static void quantize_row(Load load, int cols, float step, int r, QuantizedRows out) {
+    float scale = scale_of(load, cols);
+    if (step > 0 && !std::isnan(scale)) scale = step;
+    float inverse = scale > 0 ? 1 / scale : 0;
+    out.scales[r] = scale;
+    uint8_t* values = out.values + int64_t{r} * cols;
+    F most = F{} + 127.0F;
+    columns<S>(
+        cols, [&](int j, auto count) __attribute__((always_inline)) {
+          // A row without a usable scale is zeros, whatever is in it.
+          typename S::I value{};
+          if (inverse > 0) value = S::round(S::max(S::min(load(j, count) * inverse, most), -most));
+          S::store_bytes(values + j, value + 128, count);
+        });
   }
 
   /// The largest magnitude / 127: NaN if one is not finite, 0 if that is no normal number. Magnitudes are compared as
   /// the bits they are, so that a NaN is the largest.
-  static float scale_of(const T* x, int cols) {
+  template <class Load>
+  static float scale_of(Load load, int cols) {
     typename S::U largest{};
     columns<S>(
         cols, [&](int j, auto count) __attribute__((always_inline)) {
-          auto bits = (typename S::U)S::abs(S::load(x + j, count));
+          auto bits = (typename S::U)S::abs(load(j, count));
           largest = bits > largest ? bits : largest;
         });
     uint32_t most = 0;

@@ -19,6 +19,14 @@ struct QuantizedRows {
   explicit operator bool() const { return values != nullptr; }
 };
 
+/// How rows are taken before they are quantized, nn::InputScales: columns divided by these, none of which is 0 (null: as they
+/// are); then all rows by one step (0: each by its own).
+struct InputScaling {
+  const float* columns = nullptr;
+  float step = 0;
+  explicit operator bool() const { return columns != nullptr || step > 0; }
+};
+
 enum class Activation : uint8_t { none, gelu, gelu_tanh, relu, silu, tanh };
 
 /// An element is kept if its hash is at least `threshold`; what is kept is multiplied by `scale` = 1 / (1 - p).
