@@ -24,8 +24,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   for (const char* name : names) {
     for (bool labels : {true, false}) {
       try {
-        data::DatasetReader reader(folder.path() / name, {}, labels);
+        data::DatasetReader reader(folder.path() / name, {}, labels, data::Inputs::texts_or_ids);
         for (data::Example example; reader.next(example);) {
+          if (!example.input_ids.empty() && (!example.text.empty() || example.text_pair)) std::abort();
           if (labels && (!example.label || example.label->empty())) std::abort();
         }
       } catch (const base::Error& error) {

@@ -13,7 +13,6 @@
 namespace textmill::tasks {
 namespace {
 
-using testing::TinyModel;
 using testing::write_tiny_model;
 
 struct ModelFolderTest : ::testing::Test {
