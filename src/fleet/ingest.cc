@@ -122,8 +122,9 @@ class Ingestion {
           std::make_unique<store::Blobs::Staged>(store_.blobs().stage(base::read_file(file), hash));
     } else {
       auto name_it = [&](const Path& path) {
-        std::filesystem::create_hard_link(file, path);
-        base::sync_folder(path.parent_path());
+        std::error_code error;
+        std::filesystem::create_hard_link(file, path, error);
+        if (error) throw base::system_error("a kept file", error.value());
       };
       change.bytes = std::make_unique<store::Blobs::Staged>(store_.blobs().stage(hash, size, name_it));
     }
