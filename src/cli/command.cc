@@ -93,7 +93,7 @@ const Command& find_command(std::string_view name, std::string_view said) {
 
 std::span<const Option> common_options() {
   static constexpr Option kOptions[] = {
-      {"log-format", "json|text", "of the log on stderr (text)"},
+      {"log-format", "json|text", "of the log on stderr (text; up: json where that is no terminal)"},
       {"log-level", "debug|info|warning|error", "what is logged: from here on (info)"},
       {"config", "FILE", "values for options (textmill.toml in the working directory, if it is there)"},
       {"help", "", "what the command takes", true, 'h'},

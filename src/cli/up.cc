@@ -140,6 +140,7 @@ void announce(const ServerFile& file, const base::Path& folder) {
 }
 
 int up(const Values& values) {
+  if (!::isatty(STDERR_FILENO)) set_log(values, "json");
   ::umask(077);
   base::StopSignals signals;
   base::Path folder = data_folder(values);

@@ -46,7 +46,9 @@ def pairs(text):
 
 
 def test_the_first_start(build, folder):
-    process = subprocess.Popen([build / "textmill", "up", "--data-dir", folder, "--listen", "127.0.0.1:0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    log = folder.with_suffix(".log")
+    with log.open("wb") as stderr:
+        process = subprocess.Popen([build / "textmill", "up", "--data-dir", folder, "--listen", "127.0.0.1:0"], stdout=subprocess.PIPE, stderr=stderr, text=True)
     lines = [process.stdout.readline() for _ in range(3)]
     url = re.fullmatch(r"textmill listens at (http://127\.0\.0\.1:\d+)\n", lines[0])[1]
     assert lines[1:] == [f"health: {url}/_textmill/health\n", f'for AWS\'s clients: eval "$(textmill env --data-dir {folder})"\n']
@@ -58,6 +60,8 @@ def test_the_first_start(build, folder):
     assert process.wait(timeout=30) == 0
     assert process.stdout.read() == ""
     process.stdout.close()
+    events = [json.loads(line) for line in log.read_text().splitlines()]  # for programs, where nobody looks on
+    assert {"server_started", "request", "server_stopped"} <= {e["event"] for e in events} and all(e["request_id"] for e in events if e["event"] == "request")
 
 
 def test_status_and_down(server, operate):
