@@ -88,14 +88,14 @@ Cpu::Cpu(const Plan& plan, kernel::Pool& pool, const kernel::Kernels& kernels, c
   }
 }
 
-/// The weights' copies one after the other from `base` on, each where a cache line begins. Returns their bytes.
+/// The weights' copies one after the other from `base` on, if it is given, each where a cache line begins. Returns their bytes.
 size_t Cpu::place(std::byte* base) {
-  auto begin = reinterpret_cast<uintptr_t>(base), end = begin;
+  size_t end = 0;
   auto next = [&](bool wanted, size_t size) -> std::byte* {
     if (!wanted) return nullptr;
-    uintptr_t at = end;
+    std::byte* at = base ? base + end : nullptr;
     end += (size + 63) / 64 * 64;
-    return reinterpret_cast<std::byte*>(at);
+    return at;
   };
   for (size_t w = 0; w < values_.size(); w++) {
     const Weight& weight = *plan_.recording.weights[w];
@@ -109,7 +109,7 @@ size_t Cpu::place(std::byte* base) {
     values_[w].starts =
         reinterpret_cast<int32_t*>(next(use.product && in_8_bits, weight.rows * sizeof(int32_t)));
   }
-  return end - begin;
+  return end;
 }
 
 /// Of all that place() depends on.
