@@ -17,7 +17,8 @@ struct EvaluateOptions {
   tasks::EncoderOptions encoder;
 };
 
-/// Scores a model on labelled text: tasks::to_json(Scores). Throws invalid naming file and line: what the readers refuse,
+/// Scores a model on labelled text: tasks::to_json(Scores). Of an embedder, on pairs whose label is how alike people find them:
+/// {"spearman", "count"}. Throws invalid naming file and line: what the readers refuse,
 /// a label that the model does not have; cancelled when `stop` is asked.
 format::Json evaluate(const EvaluateOptions& options, std::stop_token stop);
 

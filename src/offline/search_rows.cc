@@ -18,56 +18,45 @@ using base::Error, base::Kind;
 
 constexpr size_t kCalibrationRows = 64;
 
+using Texts = std::vector<tasks::PackedItem>;
+
+void append(const Texts& texts, Texts& to) { to.insert(to.end(), texts.begin(), texts.end()); }
+
+void leave_out(const Texts& calibration, std::vector<SearchRow>& rows) {
+  std::set<std::vector<int32_t>> seen;
+  for (const auto& item : calibration) seen.insert(item.input_ids);
+  std::erase_if(rows, [&](const SearchRow& row) {
+    return std::ranges::any_of(row.texts, [&](const auto& item) { return seen.contains(item.input_ids); });
+  });
+}
+
 class Reader {
  public:
-  Reader(const QuantizeOptions& options, const tasks::ModelFolder& folder)
-      : options_(options),
+  Reader(const data::Columns& columns, std::optional<int> max_length, const tasks::ModelFolder& folder)
+      : columns_(columns),
         folder_(folder),
         tokenizer_(folder.find_tokenizer()),
         modules_(folder.sentence_modules()),
-        max_length_(
-            folder.max_length(options.encoder.max_length, tokenizer_ ? &*tokenizer_ : nullptr).tokens),
+        max_length_(folder.max_length(max_length, tokenizer_ ? &*tokenizer_ : nullptr).tokens),
         inputs_(modules_.pooling ? data::Inputs::texts : data::Inputs::texts_or_ids) {}
 
-  SearchRows read() const {
-    SearchRows rows;
-    data::DatasetReader reader(options_.data, options_.columns, true, inputs_);
+  std::vector<SearchRow> read(const base::Path& data) const {
+    std::vector<SearchRow> rows;
+    data::DatasetReader reader(data, columns_, true, inputs_);
     base::log(base::Level::info, "data", {{"schema", reader.schema().describe()}});
-    for (data::Example row; reader.next(row);) {
-      rows.evaluation.push_back({texts_of(row, reader), target_of(row, reader.where())});
-    }
-    size_t first =
-        options_.calibration.empty() ? std::min(kCalibrationRows, (rows.evaluation.size() + 1) / 2) : 0;
-    for (size_t i = 0; i < first; i++) append(rows.evaluation[i].texts, rows.calibration);
-    if (first == 0) read_calibration(rows.calibration);
-    if (!options_.allow_overlap) leave_out(rows.calibration, rows.evaluation);
-    if (rows.evaluation.empty()) {
-      throw Error(Kind::invalid,
-                  options_.data.string() + ": no row is left to evaluate beside the calibration rows");
-    }
+    for (data::Example row; reader.next(row);)
+      rows.push_back({texts_of(row, reader), target_of(row, reader.where())});
     return rows;
   }
 
- private:
-  using Texts = std::vector<tasks::PackedItem>;
-
-  static void append(const Texts& texts, Texts& to) { to.insert(to.end(), texts.begin(), texts.end()); }
-
-  void read_calibration(Texts& to) const {
-    data::DatasetReader reader(options_.calibration, options_.columns, false, inputs_);
+  void read_calibration(const base::Path& data, Texts& to) const {
+    data::DatasetReader reader(data, columns_, false, inputs_);
     size_t rows = 0;
     for (data::Example row; rows < kCalibrationRows && reader.next(row); rows++)
       append(texts_of(row, reader), to);
   }
 
-  static void leave_out(const Texts& calibration, std::vector<SearchRow>& rows) {
-    std::set<std::vector<int32_t>> seen;
-    for (const auto& item : calibration) seen.insert(item.input_ids);
-    std::erase_if(rows, [&](const SearchRow& row) {
-      return std::ranges::any_of(row.texts, [&](const auto& item) { return seen.contains(item.input_ids); });
-    });
-  }
-
+ private:
   tasks::PackedItem pack(std::string_view text, const std::optional<std::string>& pair) const {
     if (!tokenizer_) folder_.tokenizer();  // throws what is missing
     auto encoding = tokenizer_->encode(text, pair, {.max_length = static_cast<size_t>(max_length_)});
@@ -93,7 +82,7 @@ class Reader {
     throw Error(Kind::invalid, where + ": label '" + text + "': expected a number, how alike the texts are");
   }
 
-  const QuantizeOptions& options_;
+  const data::Columns& columns_;
   const tasks::ModelFolder& folder_;
   std::optional<text::Tokenizer> tokenizer_;
   tasks::SentenceModules modules_;
@@ -103,8 +92,26 @@ class Reader {
 
 }  // namespace
 
+std::vector<SearchRow> read_rows(const base::Path& data, const data::Columns& columns,
+                                 std::optional<int> max_length, const tasks::ModelFolder& folder) {
+  return Reader(columns, max_length, folder).read(data);
+}
+
 SearchRows read_search_rows(const QuantizeOptions& options, const tasks::ModelFolder& folder) {
-  return Reader(options, folder).read();
+  Reader reader(options.columns, options.encoder.max_length, folder);
+  SearchRows rows{.evaluation = reader.read(options.data), .calibration = {}};
+  if (!options.calibration.empty()) {
+    reader.read_calibration(options.calibration, rows.calibration);
+  } else {
+    size_t first = std::min(kCalibrationRows, (rows.evaluation.size() + 1) / 2);
+    for (size_t i = 0; i < first; i++) append(rows.evaluation[i].texts, rows.calibration);
+  }
+  if (!options.allow_overlap) leave_out(rows.calibration, rows.evaluation);
+  if (rows.evaluation.empty()) {
+    throw Error(Kind::invalid,
+                options.data.string() + ": no row is left to evaluate beside the calibration rows");
+  }
+  return rows;
 }
 
 std::string sha256_of(const SearchRows& rows) {

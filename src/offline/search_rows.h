@@ -21,8 +21,12 @@ struct SearchRows {
   std::vector<tasks::PackedItem> calibration;
 };
 
-/// Reads and tokenizes them. What calibrates is not evaluated, unless the options allow it. Throws invalid naming file and
+/// Reads and tokenizes all of `data`, of at most `max_length` tokens (ModelFolder::max_length). Throws invalid naming file and
 /// line: a label that the model lacks, or for an embedder a label that is no number, or one text instead of two.
+std::vector<SearchRow> read_rows(const base::Path& data, const data::Columns& columns,
+                                 std::optional<int> max_length, const tasks::ModelFolder& folder);
+
+/// Those of a search. What calibrates is not evaluated, unless the options allow it.
 SearchRows read_search_rows(const QuantizeOptions& options, const tasks::ModelFolder& folder);
 
 /// Of all rows as the model sees them, so of whatever chose them: files, columns, the longest sequence.

@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 
 #include "base/error.h"
 #include "nn/kernel/bf16.h"
 #include "tasks/scores.h"
+#include "tasks/sentence.h"
 
 namespace textmill::offline {
 namespace {
@@ -14,16 +14,6 @@ namespace {
 constexpr size_t kBatchRows = 64;
 constexpr size_t kTimedRows = 48;                          // one at a time
 constexpr size_t kMostStates = (1 << 30) / sizeof(float);  // of a prefix that is kept
-
-double cosine(std::span<const float> x, std::span<const float> y) {
-  double xy = 0, xx = 0, yy = 0;
-  for (size_t i = 0; i < x.size(); i++) {
-    xy += double{x[i]} * y[i];
-    xx += double{x[i]} * x[i];
-    yy += double{y[i]} * y[i];
-  }
-  return xy / std::max(std::sqrt(xx * yy), 1e-24);
-}
 
 /// What the engine holds of `states` between layers, behind what is there.
 void append(std::span<const float> states, nn::Format format, std::vector<float>& to) {
@@ -70,7 +60,8 @@ std::vector<double> Trials::answers(nn::Format format, const Prefix& from, Prefi
     size_t width = outputs.size() / (end - first);  // of a row's texts
     for (size_t i = 0; i < end - first; i++) {
       auto row = outputs.subspan(i * width, width);
-      answers.push_back(pooling_ ? cosine(row.first(hidden), row.last(hidden)) : tasks::best_label(row));
+      answers.push_back(pooling_ ? tasks::cosine(row.first(hidden), row.last(hidden))
+                                 : tasks::best_label(row));
     }
   }
   return answers;

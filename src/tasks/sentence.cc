@@ -107,6 +107,16 @@ std::vector<float> embedding_of(std::span<const float> row, bool normalize) {
   return embedding;
 }
 
+double cosine(std::span<const float> x, std::span<const float> y) {
+  double xy = 0, xx = 0, yy = 0;
+  for (size_t i = 0; i < x.size(); i++) {
+    xy += double{x[i]} * y[i];
+    xx += double{x[i]} * x[i];
+    yy += double{y[i]} * y[i];
+  }
+  return xy / std::max(std::sqrt(xx * yy), 1e-24);
+}
+
 void append_vector(std::string& out, std::span<const float> row) {
   out += '[';
   for (size_t i = 0; i < row.size(); i++)

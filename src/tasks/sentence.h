@@ -28,6 +28,8 @@ SentenceModules read_sentence_modules(const base::Path& folder);
 
 /// A pooled row as an embedding: of length one if `normalize`.
 std::vector<float> embedding_of(std::span<const float> row, bool normalize);
+/// Of the angle between two embeddings, of whatever length.
+double cosine(std::span<const float> x, std::span<const float> y);
 /// Appends `row` as a JSON array, with the shortest numbers that give its floats again.
 void append_vector(std::string& out, std::span<const float> row);
 
