@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -26,6 +27,13 @@ std::string_view text_of(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
+/// Whether an open file still has this name.
+bool is_at(int fd, const base::Path& path) {
+  struct stat open, named;
+  return fstat(fd, &open) == 0 && stat(path.c_str(), &named) == 0 && open.st_dev == named.st_dev &&
+         open.st_ino == named.st_ino;
+}
+
 }  // namespace
 
 Prepacked::Prepacked(const PackedCache& cache, const std::string& name, uint64_t layout)
@@ -33,6 +41,7 @@ Prepacked::Prepacked(const PackedCache& cache, const std::string& name, uint64_t
 
 std::optional<base::MappedFile> Prepacked::open(size_t bytes) const {
   std::error_code error;
+  if (access(path_.c_str(), R_OK) != 0) return {};
   if (std::filesystem::file_size(path_, error) != kPage + bytes || error) return {};
   base::MappedFile file(path_);
   if (file.bytes().size() != kPage + bytes) return {};
@@ -56,9 +65,11 @@ bool Prepacked::write(std::span<const std::byte> bytes) const {
   base::Path temporary = path_;
   temporary += ".tmp";  // what a killed process left is written anew
   base::Descriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644));
-  // Whoever has the lock writes the same bytes.
-  if (file.get() < 0 || flock(file.get(), LOCK_EX | LOCK_NB) != 0 || ftruncate(file.get(), 0) != 0)
+  // Whoever has the lock writes the same bytes. By the time that it is ours the file may have got its name, and be mapped.
+  if (file.get() < 0 || flock(file.get(), LOCK_EX | LOCK_NB) != 0 || !is_at(file.get(), temporary) ||
+      ftruncate(file.get(), 0) != 0) {
     return false;
+  }
   bool whole = base::write_all(file.get(), text_of(page)) && base::write_all(file.get(), text_of(bytes)) &&
                std::rename(temporary.c_str(), path_.c_str()) == 0;
   if (!whole) {

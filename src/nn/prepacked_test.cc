@@ -2,8 +2,9 @@
 
 #include <gtest/gtest.h>
 
-#include <cerrno>
+#include <atomic>
 #include <filesystem>
+#include <thread>
 
 #include "nn/cpu.h"
 #include "nn/quantized.h"
@@ -96,6 +97,27 @@ TEST_F(PrepackedTest, a_file_of_other_weights_or_a_damaged_one_is_written_anew) 
   EXPECT_EQ(run(&cache).first, expected);
   EXPECT_NE(base::read_file(file()), whole);
   EXPECT_EQ(std::distance(fs::directory_iterator(folder.path()), {}), 1);
+}
+
+TEST_F(PrepackedTest, those_who_write_at_once_leave_alone_what_others_mapped) {
+  Prepacked kept(cache, "race", 1);
+  std::vector<std::byte> bytes(1 << 16, std::byte{7});
+  std::vector<std::jthread> writers;
+  std::atomic<int> mapped = 0;
+  for (int i = 0; i < 4; i++) {
+    writers.emplace_back([&] {
+      for (int j = 0; j < 300; j++) {
+        kept.write(bytes);
+        auto file = kept.open(bytes.size());
+        if (!file) continue;
+        mapped++;
+        for (int again = 0; again < 20; again++)
+          for (std::byte byte : kept.bytes(*file)) ASSERT_EQ(byte, std::byte{7});
+      }
+    });
+  }
+  writers.clear();
+  EXPECT_GT(mapped, 0);
 }
 
 TEST_F(PrepackedTest, a_folder_that_cannot_be_written_is_no_error) {
