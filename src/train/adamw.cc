@@ -11,6 +11,8 @@ namespace {
 
 /// Values of a task: small enough to share out, large enough to be worth it. Fixed, for it decides the order of sums.
 constexpr int64_t kPiece = 1 << 16;
+/// Updates of single values that may wait in a parameter.
+constexpr int64_t kMostWaiting = int64_t{1} << 31;
 
 }  // namespace
 
@@ -26,6 +28,7 @@ AdamW::AdamW(std::vector<Parameter> parameters, AdamWOptions options, nn::kernel
     state_[i].m.resize(p.values.size());
     state_[i].v.resize(p.values.size());
     if (!p.by_rows) continue;
+    most_deferred_ = std::clamp<int64_t>(kMostWaiting / std::ssize(p.values), 1, most_deferred_);
     state_[i].applied.resize(p.values.size() / p.cols);
     state_[i].moving.resize(p.values.size() / p.cols);
   }
@@ -153,7 +156,7 @@ void AdamW::step(double learning_rate, double gradient_scale) {
   });
   for (State& state : state_) state.rows.clear();
   steps_++;
-  if (deferred() >= kMostDeferred) settle();
+  if (deferred() >= most_deferred_) settle();
 }
 
 void AdamW::settle() {

@@ -26,12 +26,10 @@ struct Parameter {
 /// AdamW (Loshchilov and Hutter 2019) with the arithmetic of torch.optim.AdamW in f32, and torch's clipping.
 ///
 /// Rows without a gradient still move: their moments shrink, and push. For a parameter `by_rows` those steps are applied
-/// when the row is next read or saved, or after kMostDeferred steps, so that a save is never far away; one after the other,
+/// when the row is next read or saved, or when most_deferred() steps wait, so that a save is never far away; one after the other,
 /// with the same arithmetic: the bytes are those of applying them at once. Bytes do not depend on the number of threads.
 class AdamW {
  public:
-  static constexpr int64_t kMostDeferred = 256;
-
   AdamW(std::vector<Parameter> parameters, AdamWOptions options, nn::kernel::Pool& pool);
 
   /// Before the step's forward pass: parameter `index` (by_rows) will be read in these rows (repeated ones count once),
@@ -48,6 +46,8 @@ class AdamW {
   void settle();
 
   int64_t steps() const { return steps_; }
+  /// Fewer for larger tables: settle() never has more than a second or two of work.
+  int64_t most_deferred() const { return most_deferred_; }
   /// Steps that some row may not have seen.
   int64_t deferred() const { return steps_ - settled_; }
   std::span<float> first_moment(size_t index) { return state_[index].m; }
@@ -80,7 +80,7 @@ class AdamW {
   nn::kernel::Pool* pool_;
   const nn::kernel::Kernels* kernels_;
   std::vector<State> state_;
-  int64_t steps_ = 0, settled_ = 0;
+  int64_t steps_ = 0, settled_ = 0, most_deferred_ = 256;
   std::vector<Scalars> passed_[2];  // of the steps after settled_, without decay and with
 };
 
