@@ -102,16 +102,20 @@ class Server:
         return self
 
     def __exit__(self, *_):
+        try:
+            self.stop_all()
+        finally:
+            self.process.terminate()
+            self.process.wait(timeout=30)
+
+    def stop_all(self):
         sagemaker = boto3.client("sagemaker")
         for job in sagemaker.list_training_jobs(StatusEquals="InProgress")["TrainingJobSummaries"]:
             sagemaker.stop_training_job(TrainingJobName=job["TrainingJobName"])
             sagemaker.get_waiter("training_job_completed_or_stopped").wait(TrainingJobName=job["TrainingJobName"], WaiterConfig={"Delay": 1})
         for endpoint in sagemaker.list_endpoints()["Endpoints"]:
-            sagemaker.get_waiter("endpoint_in_service").wait(EndpointName=endpoint["EndpointName"], WaiterConfig={"Delay": 1})
             sagemaker.delete_endpoint(EndpointName=endpoint["EndpointName"])
             sagemaker.get_waiter("endpoint_deleted").wait(EndpointName=endpoint["EndpointName"], WaiterConfig={"Delay": 1})
-        self.process.terminate()
-        self.process.wait(timeout=30)
 
 
 def upload(work: Path) -> None:

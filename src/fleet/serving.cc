@@ -52,14 +52,15 @@ ServingProgram serving_program(const ServingRequest& request) {
         fmt::format("The image {} is none that serves here: `textmill images` lists those that do{}.",
                     request.image, kNoContainers));
   switch (row->kind) {
-    case ImageKind::builtin: return {.command = {request.program.string(), std::string(row->serve)}};
+    case ImageKind::builtin:  // it may lie in /tmp
+      return {.command = {request.program.string(), std::string(row->serve)}, .visible = {request.program}};
     case ImageKind::script: return framework_program(request, *row);
     case ImageKind::process: break;
   }
   Path program = program_of_image(request.image);
   if (!std::filesystem::is_regular_file(program))
     throw invalid(fmt::format("{}: there is no such program", request.image));
-  return {.command = {program, "serve"}, .visible = {program}};  // it may lie in /tmp
+  return {.command = {program, "serve"}, .visible = {program}};
 }
 
 }  // namespace textmill::fleet

@@ -28,7 +28,8 @@ def processes(folder):
 
 
 def start(build, folder):
-    return subprocess.Popen([sys.executable, ROOT / "recipes/package_sections/demo.py", build / "textmill", "--train-rows", "1600", "--work", folder],
+    program = shutil.copy(build / "textmill", folder / "textmill")  # under /tmp, which jobs and endpoints have one of their own of
+    return subprocess.Popen([sys.executable, ROOT / "recipes/package_sections/demo.py", program, "--train-rows", "1600", "--work", folder],
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
