@@ -39,6 +39,7 @@ serve::ServeOptions serve_options(const Values& values) {
 int serve_from_shell(const Values& values) {
   serve::ServeOptions options = serve_options(values);
   options.model = values.text("MODEL");
+  options.keep_packed = !values.on("no-packed-file");
   if (const Given* listen = values.find("listen")) set_address(options, *listen);
   base::StopSignals signals;
   return serve::serve(options, signals);
@@ -62,16 +63,19 @@ int serve_in_container(const Values& values) {
 }  // namespace
 
 Command serve_command() {
-  return {"serve",
-          "answer over HTTP; without arguments, as a container under /opt/ml",
-          {{"MODEL", "a Hugging Face folder, or a model.tar.gz of one"}},
-          with_engine_options(
-              {{"listen", "ADDRESS:PORT", "where to listen (127.0.0.1:8080)"},
-               {"max-batch-tokens", "N", "tokens of sequences that run together (4096)"},
-               {"max-queue", "N", "sequences that may wait; beyond it requests are refused with 429 (512)"},
-               {"max-body", "BYTES", "of a request; beyond it 413 (6291456)"}}),
-          serve_from_shell,
-          serve_in_container};
+  return {
+      "serve",
+      "answer over HTTP; without arguments, as a container under /opt/ml",
+      {{"MODEL", "a Hugging Face folder, or a model.tar.gz of one"}},
+      with_engine_options(
+          {{"listen", "ADDRESS:PORT", "where to listen (127.0.0.1:8080)"},
+           {"max-batch-tokens", "N", "tokens of sequences that run together (4096)"},
+           {"max-queue", "N", "sequences that may wait; beyond it requests are refused with 429 (512)"},
+           {"no-packed-file", "",
+            "do not keep packed weights beside the model (textmill-packed.*.bin), which the next start maps"},
+           {"max-body", "BYTES", "of a request; beyond it 413 (6291456)"}}),
+      serve_from_shell,
+      serve_in_container};
 }
 
 }  // namespace textmill::cli

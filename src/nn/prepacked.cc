@@ -27,11 +27,11 @@ std::string_view text_of(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
-/// Whether an open file still has this name.
+/// Whether it is a file, and still has this name.
 bool is_at(int fd, const base::Path& path) {
   struct stat open, named;
-  return fstat(fd, &open) == 0 && stat(path.c_str(), &named) == 0 && open.st_dev == named.st_dev &&
-         open.st_ino == named.st_ino;
+  return fstat(fd, &open) == 0 && lstat(path.c_str(), &named) == 0 && open.st_dev == named.st_dev &&
+         open.st_ino == named.st_ino && S_ISREG(open.st_mode);
 }
 
 }  // namespace
@@ -64,7 +64,8 @@ bool Prepacked::write(std::span<const std::byte> bytes) const {
   std::memcpy(page, &header, sizeof header);
   base::Path temporary = path_;
   temporary += ".tmp";  // what a killed process left is written anew
-  base::Descriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644));
+  base::Descriptor file(
+      ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0644));
   // Whoever has the lock writes the same bytes. By the time that it is ours the file may have got its name, and be mapped.
   if (file.get() < 0 || flock(file.get(), LOCK_EX | LOCK_NB) != 0 || !is_at(file.get(), temporary) ||
       ftruncate(file.get(), 0) != 0) {

@@ -1,6 +1,7 @@
 #include "nn/prepacked.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <atomic>
 #include <filesystem>
@@ -118,6 +119,19 @@ TEST_F(PrepackedTest, those_who_write_at_once_leave_alone_what_others_mapped) {
   }
   writers.clear();
   EXPECT_GT(mapped, 0);
+}
+
+TEST_F(PrepackedTest, nothing_is_written_through_what_is_no_file) {
+  base::TemporaryFolder elsewhere;
+  base::Path victim = elsewhere.path() / "victim", temporary = folder.path() / "textmill-packed.x.bin.tmp";
+  base::write_file_durably(victim, "mine");
+  Prepacked kept(cache, "x", 1);
+  fs::create_symlink(victim, temporary);
+  EXPECT_FALSE(kept.write({}));
+  EXPECT_EQ(base::read_file(victim), "mine");
+  fs::remove(temporary);
+  ASSERT_EQ(mkfifo(temporary.c_str(), 0600), 0);
+  EXPECT_FALSE(kept.write({}));
 }
 
 TEST_F(PrepackedTest, a_folder_that_cannot_be_written_is_no_error) {

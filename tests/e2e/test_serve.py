@@ -243,19 +243,21 @@ def test_packed_weights_are_kept_beside_the_model_and_mapped(build, tmp_path):
     folder = tiny_bert(tmp_path / "model", ["a", "b"])
     answers = []
 
-    def serve(expected, **environment):
-        with ModelServer(build, folder, environment=environment) as server:
+    def serve(expected, *options, **environment):
+        with ModelServer(build, folder, *options, environment=environment) as server:
             answers.append(server.ask({"inputs": "a great film", "parameters": {"top_k": 2}})[1])
-            assert server.events("packed_weights")[0]["from"] == expected
+            assert [event["from"] for event in server.events("packed_weights")] == expected
 
-    serve("written")
-    serve("mapped")
+    serve([], "--no-packed-file")
+    assert not list(folder.glob("textmill-packed.*"))
+    serve(["written"])
+    serve(["mapped"])
     [kept] = folder.glob("textmill-packed.*.bin")
     kept.write_bytes(kept.read_bytes()[:-1] + b"?")
-    serve("written")
-    serve("mapped")
+    serve(["written"])
+    serve(["mapped"])
     assert len(set(answers)) == 1
-    serve("written", TEXTMILL_CPU="portable")
+    serve(["written"], TEXTMILL_CPU="portable")
     assert len(list(folder.glob("textmill-packed.*.bin"))) == 2
 
 
