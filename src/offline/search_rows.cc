@@ -67,7 +67,10 @@ class Reader {
     if (!row.input_ids.empty()) return {tasks::unpad(row, reader, folder_.architecture(), max_length_)};
     if (!modules_.pooling) return {pack(row.text, row.text_pair)};
     if (!row.text_pair)
-      throw Error(Kind::invalid, reader.where() + ": an embedder is measured on pairs; give --text-pair");
+      throw Error(
+          Kind::invalid,
+          reader.where() +
+              ": a model without a classification head is measured on pairs of texts; give --text-pair");
     auto prompt = modules_.prompts.find(modules_.default_prompt);
     std::string before = prompt == modules_.prompts.end() ? "" : prompt->second;
     return {pack(before + row.text, {}), pack(before + *row.text_pair, {})};

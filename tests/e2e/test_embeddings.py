@@ -212,7 +212,7 @@ def test_pooling_by_maximum_is_named(textmill, tmp_path):
     assert done.returncode == 2 and "1_Pooling/config.json" in done.stderr and "lasttoken" in done.stderr
 
 
-def test_evaluate_still_wants_a_head(textmill, model, tmp_path):
+def test_evaluate_of_labels_wants_a_head(textmill, model, tmp_path):
     (tmp_path / "rows.tsv").write_text("label\ttext\na\tb\n")
     done = textmill("evaluate", model, "--data", tmp_path / "rows.tsv", check=False)
-    assert done.returncode == 2 and "without a classification head" in done.stderr
+    assert done.returncode == 2 and "rows.tsv:2: a model without a classification head is measured on pairs" in done.stderr

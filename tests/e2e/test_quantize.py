@@ -94,7 +94,7 @@ def test_an_embedder_is_measured_by_rank(files, textmill, tmp_path):
         return done.stderr
 
     assert "bad.jsonl:2: label 'much': expected a number" in refused('{"text": "a", "text_pair": "b", "label": "1"}\n{"text": "a", "text_pair": "b", "label": "much"}\n')
-    assert "bad.jsonl:1: an embedder is measured on pairs" in refused('{"text": "a", "label": "1"}\n{"text": "b", "label": "2"}\n')
+    assert "bad.jsonl:1: a model without a classification head is measured on pairs" in refused('{"text": "a", "label": "1"}\n{"text": "b", "label": "2"}\n')
     done = textmill("evaluate", tmp_path / "model", "--data", tmp_path / "pairs.jsonl", "--positive", "3", check=False)
     assert done.returncode == 2 and "so no labels" in done.stderr
     assert "it embeds, which spearman measures" in refused('{"text": "a", "text_pair": "b", "label": "1"}\n', "--metric", "f1")
