@@ -6,8 +6,8 @@ import subprocess
 import sys
 
 from encoders import Bench, Server, data, minilm
-from quantization import write_rows
-from table import BUILD, HERE, TEXTMILL, row
+from quantization import quantize, stsb
+from table import BUILD, HERE, row
 
 TEXTS = 512  # sentences a round
 
@@ -33,14 +33,6 @@ class Sentences:
         self.process.wait(timeout=60)
 
 
-def quantized(bench: Bench):
-    """MiniLM in 8 bits, checked on STS-B."""
-    pairs = [line.rstrip("\n").split("\t")[4:7] for line in open(data("stsb", "sts-dev.csv"), encoding="utf-8")]
-    rows, folder = write_rows(bench.work / "stsb-dev.jsonl", [(a, b, score) for score, a, b in pairs]), bench.work / "minilm-int8"
-    subprocess.run([TEXTMILL, "quantize", minilm(), "--data", rows, "--output", folder], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return folder
-
-
 def mrpc_tokens(texts: list[str]) -> float:
     """Of a sentence, on average."""
     import tokenizers
@@ -59,7 +51,8 @@ def embeddings(bench: Bench) -> None:
     graph = bench.work / "minilm-int8.onnx"
     subprocess.run([sys.executable, HERE / "peers" / "sentences.py", "export", "--model", minilm(), "--output", graph], check=True,
                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    small, tokens = quantized(bench), mrpc_tokens(texts)
+    _, _, small = quantize(bench, minilm(), stsb(bench, "dev"))
+    tokens = mrpc_tokens(texts)
     with Sentences() as peer, Sentences("--onnx", graph) as int8:
         for form, model in (("bf16", minilm()), ("int8", small)):
             ours, torch, onnx = [], [], []

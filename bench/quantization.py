@@ -51,6 +51,11 @@ def mrpc(bench: Bench):
             ["--epochs", "4", "--learning-rate", "5e-5", "--max-length", "128"])
 
 
+def stsb(bench: Bench, *parts: str) -> Path:
+    lines = [line.rstrip("\n").split("\t")[4:7] for part in parts for line in open(data("stsb", f"sts-{part}.csv"), encoding="utf-8")]
+    return write_rows(bench.work / f"stsb-{'-'.join(parts)}.jsonl", [(a, b, score) for score, a, b in lines])
+
+
 def train(bench: Bench, base: Path, rows: Path, flags) -> Path:
     model = bench.work / f"{rows.stem}-{base.name}"
     if not (model / "model.safetensors").exists():
@@ -59,16 +64,17 @@ def train(bench: Bench, base: Path, rows: Path, flags) -> Path:
     return model
 
 
-def quantize(model: Path, rows: Path, *flags) -> tuple[dict, float]:
-    output = model.parent / f"{model.name}-{rows.stem}-int8"
+def quantize(bench: Bench, model: Path, rows: Path, *flags) -> tuple[dict, float, Path]:
+    """What it says, its seconds, the folder that it wrote."""
+    output = bench.work / f"{model.name}-{rows.stem}-int8"
     subprocess.run(["rm", "-rf", output], check=True)
     begin = time.perf_counter()
     done = subprocess.run([TEXTMILL, "quantize", model, "--data", rows, "--output", output, *flags], check=True, capture_output=True, text=True)
-    return json.loads(done.stdout), time.perf_counter() - begin
+    return json.loads(done.stdout), time.perf_counter() - begin, output
 
 
-def report(name: str, metric: str, model: Path, test: Path, *flags, agreement: float | None = None, peer_too: bool = True) -> None:
-    result, seconds = quantize(model, test, *flags)
+def report(bench: Bench, name: str, metric: str, model: Path, test: Path, *flags, agreement: float | None = None, peer_too: bool = True) -> None:
+    result, seconds, _ = quantize(bench, model, test, *flags)
     f32, chosen = result["trials"][0], next(t for t in result["trials"] if t["chosen"])
     theirs = "-"
     if peer_too:
@@ -84,11 +90,8 @@ def quantize_minilm(bench: Bench) -> None:
     """MiniLM fine-tuned on AG News, CLINC150, SST-2 and MRPC, then quantized: agreement, loss, size, seconds; and STS-B untrained"""
     for name, dataset, agreement in (("AG News", agnews, 99.3), ("CLINC150", clinc150, 98.5), ("SST-2", sst2, None), ("MRPC", mrpc, None)):
         rows, test, flags = dataset(bench)
-        report(f"MiniLM on {name}", "accuracy", train(bench, minilm(), rows, flags), test, agreement=agreement)
-    pairs = [line.rstrip("\n").split("\t")[4:7] for part in ("dev", "test") for line in open(data("stsb", f"sts-{part}.csv"), encoding="utf-8")]
-    test, model = write_rows(bench.work / "stsb.jsonl", [(a, b, score) for score, a, b in pairs]), bench.work / "minilm"
-    subprocess.run(["cp", "-rT", minilm(), model], check=True)
-    report("MiniLM untrained, STS-B", "Spearman", model, test, peer_too=False)
+        report(bench, f"MiniLM on {name}", "accuracy", train(bench, minilm(), rows, flags), test, agreement=agreement)
+    report(bench, "MiniLM untrained, STS-B", "Spearman", minilm(), stsb(bench, "dev", "test"), peer_too=False)
 
 
 def quantize_bert(bench: Bench) -> None:
@@ -97,7 +100,7 @@ def quantize_bert(bench: Bench) -> None:
     if not base.exists():
         subprocess.run([sys.executable, HERE / "peers" / "grown_bert.py", minilm(), base], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     rows, test, _ = sst2(bench)
-    report("BERT-base shape on SST-2 (goal >= 78 %)", "accuracy", train(bench, base, rows, ["--epochs", "1", "--learning-rate", "3e-5"]), test)
+    report(bench, "BERT-base shape on SST-2 (goal >= 78 %)", "accuracy", train(bench, base, rows, ["--epochs", "1", "--learning-rate", "3e-5"]), test)
 
 
 def quantize_schemes(bench: Bench) -> None:
@@ -106,7 +109,7 @@ def quantize_schemes(bench: Bench) -> None:
     model = train(bench, minilm(), rows, flags)
     schemes = ["w8a8-dynamic", "w8a8-minmax", "w8a8-percentile", "w8a8-kl", "w8a8-mse", "w8a8-smooth", "w8", "w4", "gptq", "awq"]
     for scheme in schemes:
-        result, seconds = quantize(model, test, "--scheme", scheme, "--max-loss", "1")  # the first trial is within
+        result, seconds, _ = quantize(bench, model, test, "--scheme", scheme, "--max-loss", "1")  # the first trial is within
         f32, trial = result["trials"][0], next(t for t in result["trials"] if t["chosen"])
         row(f"AG News, scheme {scheme}", f"accuracy {100 * trial['value']:.2f} % of {100 * f32['value']:.2f} %; {seconds:.0f} s", "-",
             f"agreement {100 * trial['agreement']:.2f} %; {trial['latency_ms']:.2f} ms a row (f32 {f32['latency_ms']:.2f}); size {trial['bytes'] / f32['bytes']:.2f}x")
@@ -118,7 +121,7 @@ def quantize_search(bench: Bench) -> None:
     model, few = train(bench, minilm(), rows, flags), bench.work / "agnews-few.jsonl"
     few.write_text("".join(open(test).readlines()[:SEARCHED]))
     theirs = peer("quantizers", "inc", "--model", model, "--data", few)
-    result, seconds = quantize(model, few, "--calibration", rows)
+    result, seconds, _ = quantize(bench, model, few, "--calibration", rows)
     loss = next(t for t in result["trials"] if t["chosen"])["loss"]
     row(f"the search, MiniLM on AG News, {result['rows']} rows", f"{seconds:.1f} s, {len(result['trials'])} evaluations, loss {100 * loss:.2f} %",
         f"Neural Compressor {theirs['seconds']:.0f} s, {theirs['evaluations']} evaluations, loss {100 * (1 - theirs['quantized'] / theirs['f32']):.2f} %",

@@ -84,7 +84,7 @@ Cpu::Cpu(const Plan& plan, kernel::Pool& pool, const kernel::Kernels& kernels, c
   if (cache) {
     map_or_keep(*cache);
   } else {
-    refresh();
+    pack_into_memory();
   }
 }
 
@@ -138,7 +138,7 @@ void Cpu::map_or_keep(const PackedCache& cache) {
   if (map()) {
     pack_all();
   } else {
-    refresh();
+    pack_into_memory();
     bool written = kept.write({packed_.data(), bytes});
     how = written ? "written" : "memory";
     if (written && map()) packed_ = {};
@@ -146,10 +146,18 @@ void Cpu::map_or_keep(const PackedCache& cache) {
   base::log(base::Level::info, "packed_weights", {{"bytes", bytes}, {"from", how}, {"cpu", name}});
 }
 
-void Cpu::refresh() {
+void Cpu::pack_into_memory() {
   mapped_.reset();
   place(packed_.at_least(place(nullptr)));
   pack_all();
+}
+
+void Cpu::refresh() {
+  if (mapped_) {
+    pack_into_memory();
+  } else {
+    pack_all();
+  }
 }
 
 void Cpu::pack_all() {

@@ -27,8 +27,9 @@ kernel::InputScaling scaling_of(const Weight& weight);
 /// gradients and side results are f32). Bytes do not depend on the number of threads, nor, for a sequence, on what else
 /// is in the batch. Nothing is allocated by a run with no more rows than an earlier one had.
 ///
-/// Matrices are packed into memory of its own, or mapped from a cache; tables and vectors are read where they lie if they are f32, so the plan's
-/// weights must keep their values as long as the engine lives (a mapped file may drop its pages: they come back).
+/// Matrices are packed into memory of its own, or mapped from a cache; tables and vectors are read where they lie if they
+/// are f32, so the plan's weights must keep their values as long as the engine lives (a mapped file may drop its pages:
+/// they come back).
 class Cpu {
  public:
   /// Throws invalid if the plan has operations that this engine does not know: contrastive losses and tensor parallelism.
@@ -136,6 +137,7 @@ class Cpu {
   size_t place(std::byte* base);
   uint64_t layout() const;
   void map_or_keep(const PackedCache& cache);
+  void pack_into_memory();
   void pack_all();
   void pack(size_t weight, std::vector<float>& widened);
   void pack_in_8_bits(size_t weight);

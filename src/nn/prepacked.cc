@@ -41,8 +41,7 @@ Prepacked::Prepacked(const PackedCache& cache, const std::string& name, uint64_t
 
 std::optional<base::MappedFile> Prepacked::open(size_t bytes) const {
   std::error_code error;
-  if (access(path_.c_str(), R_OK) != 0) return {};
-  if (std::filesystem::file_size(path_, error) != kPage + bytes || error) return {};
+  if (!std::filesystem::is_regular_file(path_, error) || access(path_.c_str(), R_OK) != 0) return {};
   base::MappedFile file(path_);
   if (file.bytes().size() != kPage + bytes) return {};
   Header header;
@@ -73,11 +72,7 @@ bool Prepacked::write(std::span<const std::byte> bytes) const {
   }
   bool whole = base::write_all(file.get(), text_of(page)) && base::write_all(file.get(), text_of(bytes)) &&
                std::rename(temporary.c_str(), path_.c_str()) == 0;
-  if (!whole) {
-    int reason = errno;
-    unlink(temporary.c_str());
-    errno = reason;
-  }
+  if (!whole) unlink(temporary.c_str());
   return whole;
 }
 

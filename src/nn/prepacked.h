@@ -27,7 +27,7 @@ class Prepacked {
   /// Nothing if there is no file of this content and layout with so many bytes.
   std::optional<base::MappedFile> open(size_t bytes) const;
   std::span<const std::byte> bytes(const base::MappedFile& file) const;
-  /// Replaces the file; not synced, as a torn one is not used. False, with errno, if that cannot be.
+  /// Replaces the file; not synced, as a torn one is not used. False if that cannot be, or somebody else is at it.
   bool write(std::span<const std::byte> bytes) const;
 
  private:

@@ -33,10 +33,10 @@ format::Json evaluate_pairs(tasks::Encoder& encoder, const EvaluateOptions& opti
       for (const tasks::PackedItem& text : rows[i].texts) batch.push_back(&text);
     }
     encoder.run(batch, outputs);
-    for (auto pair = std::span<const float>(outputs); !pair.empty(); pair = pair.subspan(2 * width))
-      cosines.push_back(tasks::cosine(pair.first(width), pair.subspan(width, width)));
     if (!tasks::is_finite(outputs))
       throw base::Error(base::Kind::internal, "the model's outputs are not finite");
+    for (auto pair = std::span<const float>(outputs); !pair.empty(); pair = pair.subspan(2 * width))
+      cosines.push_back(tasks::cosine(pair.first(width), pair.subspan(width, width)));
   }
   return format::Json::object({{"spearman", tasks::spearman(said, cosines)}, {"count", said.size()}});
 }

@@ -56,14 +56,14 @@ class Search {
   void open_journal();
   std::vector<double> read_answers(const JsonView& view) const;
   void note(const Trial& trial);
-  const Trial& trial(int kept, Prefix& next);
-  Trial evaluate(std::string name, int kept, nn::Format format, Prefix& next);
+  const Trial& trial(int kept, Prefix* next = nullptr);
+  Trial evaluate(std::string name, int kept, nn::Format format, Prefix* next = nullptr);
   std::vector<bool> choice(int kept) const;
   int layers_before(int first, int end) const;
   tasks::Paired paired(const Trial& trial) const;
   double agreement(const Trial& trial) const;
   const tasks::Loss& loss(const Trial& trial);
-  bool met(int kept, Prefix& next) { return loss(trial(kept, next)).within >= options_.confidence; }
+  bool met(int kept, Prefix* next = nullptr) { return loss(trial(kept, next)).within >= options_.confidence; }
   int fewest_kept();
   Json result(int chosen, bool met);
 
@@ -76,7 +76,6 @@ class Search {
   std::optional<tasks::Quantizable> model_;
   std::optional<int> positive_;
   SearchRows rows_;
-  std::vector<double> targets_;  // of its rows to evaluate
   std::optional<Trials> runs_;
   Prefix prefix_;           // that all trials to come have
   std::vector<int> order_;  // of layers, the most noise first
@@ -170,16 +169,17 @@ std::vector<bool> Search::choice(int kept) const {
   return quantized;
 }
 
-/// Runs all rows with the model as it is held; fills `next` (Trials::answers).
-Trial Search::evaluate(std::string name, int kept, nn::Format format, Prefix& next) {
+/// Runs all rows with the model as it is held; fills `next` (Trials::answers). The reference, in f32, comes before there is
+/// a prefix.
+Trial Search::evaluate(std::string name, int kept, nn::Format format, Prefix* next) {
   Trial trial{.name = std::move(name), .kept = kept, .bytes = model_->bytes()};
-  trial.answers = runs_->answers(format, kept < 0 ? Prefix() : prefix_, next);
+  trial.answers = runs_->answers(format, prefix_, next);
   trial.latency_ms = runs_->milliseconds_a_row(format);
   note(trial);
   return trial;
 }
 
-const Trial& Search::trial(int kept, Prefix& next) {
+const Trial& Search::trial(int kept, Prefix* next) {
   auto found = trials_.find(kept);
   if (found == trials_.end()) {
     model_->hold(choice(kept), true);
@@ -202,7 +202,7 @@ const Trial& Search::trial(int kept, Prefix& next) {
 tasks::Paired Search::paired(const Trial& trial) const {
   tasks::Paired pairs(static_cast<int>(folder_.labels().size()), positive_);
   for (size_t i = 0; i < rows_.evaluation.size(); i++)
-    pairs.add(static_cast<int>(targets_[i]), static_cast<int>(reference_.answers[i]),
+    pairs.add(static_cast<int>(rows_.evaluation[i].target), static_cast<int>(reference_.answers[i]),
               static_cast<int>(trial.answers[i]));
   return pairs;
 }
@@ -215,7 +215,9 @@ double Search::agreement(const Trial& trial) const {
 const tasks::Loss& Search::loss(const Trial& trial) {
   auto found = losses_.find(trial.kept);
   if (found == losses_.end()) {
-    tasks::Loss measured = embeds() ? tasks::rank_loss(targets_, reference_.answers, trial.answers,
+    std::vector<double> targets;
+    for (const SearchRow& row : rows_.evaluation) targets.push_back(row.target);
+    tasks::Loss measured = embeds() ? tasks::rank_loss(targets, reference_.answers, trial.answers,
                                                        options_.relative, options_.max_loss)
                                     : paired(trial).loss(metric_, options_.relative, options_.max_loss);
     found = losses_.emplace(trial.kept, measured).first;
@@ -233,16 +235,15 @@ int Search::layers_before(int first, int end) const {
 /// The fewest layers in floating point that keep the goal, if more of them never lose more; all, if none do. Trials differ
 /// in those between `misses` and `meets` alone: what comes before all of these is run once.
 int Search::fewest_kept() {
-  Prefix none;
   int all = static_cast<int>(model_->layers());
-  if (met(0, none)) return 0;
-  if (!met(all, none)) return all;
+  if (met(0)) return 0;
+  if (!met(all)) return all;
   int misses = 0, meets = all;
   while (meets - misses > 1) {
     int middle = std::midpoint(misses, meets);
     Prefix next{.layers = std::max(layers_before(misses, middle), layers_before(middle, meets)),
                 .states = {}};
-    (met(middle, next) ? meets : misses) = middle;
+    (met(middle, &next) ? meets : misses) = middle;
     if (!next.states.empty() && next.layers <= layers_before(misses, meets)) prefix_ = std::move(next);
   }
   return meets;
@@ -251,7 +252,6 @@ int Search::fewest_kept() {
 Json Search::run() {
   if (options_.positive) positive_ = label_id(folder_.labels(), *options_.positive, "--positive");
   rows_ = read_search_rows(options_, folder_);
-  for (const SearchRow& row : rows_.evaluation) targets_.push_back(row.target);
   fs::create_directories(options_.output);
   base::FileLock lock(options_.output / ".lock");
   open_journal();
@@ -263,8 +263,7 @@ Json Search::run() {
                    [&](int a, int b) { return model_->noise(a) > model_->noise(b); });
   if (reference_.answers.empty()) {
     model_->hold(std::vector<bool>(model_->layers()), false);
-    Prefix none;
-    reference_ = evaluate("f32", -1, nn::Format::f32, none);
+    reference_ = evaluate("f32", -1, nn::Format::f32);
   }
   int chosen = fewest_kept();
   bool reached = loss(trials_.at(chosen)).within >= options_.confidence;

@@ -32,12 +32,12 @@ size_t count_tokens(const std::vector<SearchRow>& rows) {
 
 }  // namespace
 
-std::vector<double> Trials::answers(nn::Format format, const Prefix& from, Prefix& keep) {
+std::vector<double> Trials::answers(nn::Format format, const Prefix& from, Prefix* keep) {
   auto hidden = static_cast<size_t>(model_.body.config.hidden);
   size_t all = count_tokens(rows_) * hidden;
-  if (keep.layers <= from.layers || all > kMostStates) keep = {};
-  keep.states.reserve(keep.layers ? all : 0);
-  models::Cut cut{.first = from.layers, .kept = keep.layers};
+  if (keep && (keep->layers <= from.layers || all > kMostStates)) keep = nullptr;
+  if (keep) keep->states.reserve(all);
+  models::Cut cut{.first = from.layers, .kept = keep ? keep->layers : 0};
   tasks::Inference inference(models::record_encoder(model_, pooling_, {}, cut), format, pool_);
   std::vector<double> answers;
   tasks::PackedBatch batch;
@@ -54,7 +54,7 @@ std::vector<double> Trials::answers(nn::Format format, const Prefix& from, Prefi
     size_t states = from.layers ? static_cast<size_t>(batch.tokens()) * hidden : 0;
     auto outputs = inference.run(batch, std::span(from.states).subspan(used, states));
     used += states;
-    if (keep.layers) append(inference.kept(), format, keep.states);
+    if (keep) append(inference.kept(), format, keep->states);
     if (!tasks::is_finite(outputs))
       throw base::Error(base::Kind::internal, "the model's outputs are not finite");
     size_t width = outputs.size() / (end - first);  // of a row's texts

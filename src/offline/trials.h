@@ -24,10 +24,10 @@ class Trials {
       : model_(model), pooling_(pooling), rows_(rows), pool_(pool), stop_(std::move(stop)) {}
 
   /// Of each row, by the model as it is held: the label's id, or of an embedder the cosine of its texts. Begins behind
-  /// `from`, if it has layers: it must be the states that this model has there; the answers are the same without it. If
-  /// `keep` has layers, more than `from`, fills its states, or drops it when they take too much memory. Throws cancelled
-  /// when asked to stop, internal if an output is not finite.
-  std::vector<double> answers(nn::Format format, const Prefix& from, Prefix& keep);
+  /// `from`, if it has layers: it must be the states that this model has there; the answers are the same without it. Fills
+  /// the states of `keep`, if it is given and has more layers than `from`, unless they take too much memory. Throws
+  /// cancelled when asked to stop, internal if an output is not finite.
+  std::vector<double> answers(nn::Format format, const Prefix& from = {}, Prefix* keep = nullptr);
 
   /// The median time of a row alone.
   double milliseconds_a_row(nn::Format format);

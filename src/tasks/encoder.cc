@@ -17,7 +17,7 @@ struct Encoder::State {
   State(const base::Path& path, const EncoderOptions& options)
       : folder(path),
         tokenizer(folder.find_tokenizer()),
-        max_length(folder.max_length(options.max_length, tokenizer ? &*tokenizer : nullptr)),
+        max_length(with_room(folder.max_length(options.max_length, tokenizer ? &*tokenizer : nullptr))),
         format(choose_format(options.engine)),
         pool(choose_threads(options.engine)),
         model(folder.load_encoder()),
@@ -25,18 +25,16 @@ struct Encoder::State {
         cache(options.keep_packed ? folder.packed_cache() : std::nullopt),
         inference(models::record_encoder(*model, modules.pooling, {}), format, pool,
                   cache ? &*cache : nullptr) {
-    require_room();
     folder.release_pages();  // packed by now; the rows of tables that are used come back
   }
 
   /// Throws invalid if no text has room for a token.
-  void require_room() const {
-    if (!tokenizer) return;
-    size_t special = tokenizer->encode("").size();
-    if (std::cmp_greater(max_length.tokens, special)) return;
+  MaxLength with_room(MaxLength length) const {
+    size_t special = tokenizer ? tokenizer->encode("").size() : 0;
+    if (!tokenizer || std::cmp_greater(length.tokens, special)) return length;
     throw Error(Kind::invalid,
                 fmt::format("{}: {} tokens at most ({}): no room for a text beside {} special ones",
-                            folder.path().string(), max_length.tokens, max_length.source, special));
+                            folder.path().string(), length.tokens, length.source, special));
   }
 
   ModelFolder folder;

@@ -26,8 +26,9 @@ struct Parameter {
 /// AdamW (Loshchilov and Hutter 2019) with the arithmetic of torch.optim.AdamW in f32, and torch's clipping.
 ///
 /// Rows without a gradient still move: their moments shrink, and push. For a parameter `by_rows` those steps are applied
-/// when the row is next read or saved, or when most_deferred() steps wait, so that a save is never far away; one after the other,
-/// with the same arithmetic: the bytes are those of applying them at once. Bytes do not depend on the number of threads.
+/// when the row is next read or saved, or when most_deferred() steps wait, so that a save is never far away; one after the
+/// other, with the same arithmetic: the bytes are those of applying them at once. Bytes do not depend on the number of
+/// threads.
 class AdamW {
  public:
   AdamW(std::vector<Parameter> parameters, AdamWOptions options, nn::kernel::Pool& pool);
