@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <limits>
+
 namespace textmill::models {
 
 void refuse_model_type(const format::JsonView& config, const std::string& known) {
@@ -22,6 +24,13 @@ double probability(const format::JsonView& config, const char* member, double ab
   double p = config.get_number(member, absent);
   if (!(p >= 0 && p < 1)) config.at(member).fail("a number from 0 to below 1");
   return p;
+}
+
+double epsilon(const format::JsonView& config, const char* member, double absent) {
+  double value = config.get_number(member, absent);
+  using F32 = std::numeric_limits<float>;
+  if (!(value >= F32::min() && value <= F32::max())) config.at(member).fail("a number above 0");
+  return value;
 }
 
 nn::Activation activation(const format::JsonView& config, const char* member, const char* absent) {

@@ -34,6 +34,7 @@ Family model_type(const format::JsonView& config, std::span<const ModelType<Fami
 int size(const format::JsonView& config, const char* member, int absent);               // 1 to 2^26
 int layers(const format::JsonView& config, const char* member, int absent);             // 1 to 1000
 double probability(const format::JsonView& config, const char* member, double absent);  // in [0, 1)
+double epsilon(const format::JsonView& config, const char* member, double absent);      // above 0, in f32 too
 nn::Activation activation(const format::JsonView& config, const char* member, const char* absent);
 /// The rotation of heads of `head_dim` columns, from rope_parameters, or from rope_theta and its like as
 /// written before they had a member of their own. Only the plain kind.

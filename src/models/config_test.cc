@@ -1,5 +1,6 @@
 #include "models/config.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "models/bert.h"
@@ -98,6 +99,23 @@ TEST(DecoderConfigs, RefuseWhatIsNotBuilt) {
                  t5_config);
   expect_refused(R"({"model_type": "gpt_neox", "hidden_size": 10, "num_attention_heads": 3})", "3 heads",
                  gpt_neox_config);
+}
+
+TEST(EveryConfig, RefusesAnEpsilonThatDividesByNothing) {
+  const char* const kWrong[] = {"-1", "0", "1e-60", "1e60", "NaN", "\"1e-5\"", "true"};
+  auto refused = [&](const std::string& type, const std::string& member, auto read) {
+    for (const char* value : kWrong) {
+      expect_refused(
+          fmt::format(R"({{"model_type": "{}", "{}": {}}})", type, member, value),
+          value == std::string("NaN") ? "config.json: " : "config.json: " + member + ": expected a number",
+          read);
+    }
+  };
+  refused("bert", "layer_norm_eps", bert_config);
+  refused("xlm-roberta", "layer_norm_eps", bert_config);
+  refused("gpt_neox", "layer_norm_eps", gpt_neox_config);
+  refused("llama", "rms_norm_eps", llama_config);
+  refused("t5", "layer_norm_epsilon", t5_config);
 }
 
 TEST(T5ConfigTest, ScalesLogitsWhereWordsAreTied) {

@@ -19,7 +19,7 @@ GptNeoxConfig gpt_neox_config(const format::JsonView& json) {
   c.head_dim = c.hidden / c.heads;
   c.mlp = size(json, "intermediate_size", 24576);
   c.layers = layers(json, "num_hidden_layers", 44);
-  c.norm_eps = json.get_number("layer_norm_eps", 1e-5);
+  c.norm_eps = epsilon(json, "layer_norm_eps", 1e-5);
   c.dropout = probability(json, "hidden_dropout", 0);
   c.attention_dropout = probability(json, "attention_dropout", 0);
   c.activation = activation(json, "hidden_act", "gelu");

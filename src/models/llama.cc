@@ -19,7 +19,7 @@ LlamaConfig llama_config(const format::JsonView& json) {
   c.head_dim = size(json, "head_dim", std::max(c.hidden / c.heads, 1));
   c.mlp = size(json, "intermediate_size", 11008);
   c.layers = layers(json, "num_hidden_layers", 32);
-  c.norm_eps = json.get_number("rms_norm_eps", 1e-6);
+  c.norm_eps = epsilon(json, "rms_norm_eps", 1e-6);
   c.activation = activation(json, "hidden_act", "silu");
   c.rotary = rotary(json, c.head_dim);
   c.attention_bias = json.get_boolean("attention_bias", false);

@@ -24,7 +24,7 @@ T5Config t5_config(const format::JsonView& json) {
   c.buckets = size(json, "relative_attention_num_buckets", 32);
   c.max_distance = size(json, "relative_attention_max_distance", 128);
   c.dropout = probability(json, "dropout_rate", 0.1);
-  c.norm_eps = json.get_number("layer_norm_epsilon", 1e-6);
+  c.norm_eps = epsilon(json, "layer_norm_epsilon", 1e-6);
   std::string mlp = json.get_string("feed_forward_proj", "relu");
   if (mlp != "relu" && mlp != "gated-gelu") json.at("feed_forward_proj").fail("\"relu\" or \"gated-gelu\"");
   c.gated = mlp == "gated-gelu";
