@@ -70,6 +70,21 @@ TEST_F(Dataset, columns_by_name_and_number) {
             "a.tsv: text and text-pair are the same column, x");
 }
 
+TEST_F(Dataset, a_name_that_two_columns_have_names_none) {
+  Path path = file("a.csv", "text,label,text\na b,x,c d\n");
+  const std::string said = "a.csv: columns 1 and 3 are both named \"text\": give its number";
+  EXPECT_EQ(refusal(path, {.text = "text"}), said);
+  EXPECT_EQ(refusal(path, {.text = "1", .text_pair = "text"}), said);
+  EXPECT_EQ(refusal(path), said) << "nor is one of them guessed";
+  Columns columns{.text = "3", .label = "label"};
+  EXPECT_EQ(read(path, columns), (Rows{"c d|-|x"}));
+  EXPECT_EQ(described_, "CSV with a header: text is column 3, label is column 2 \"label\"");
+  EXPECT_EQ(read(path, DatasetReader(path, columns).schema().columns()), (Rows{"c d|-|x"}))
+      << "another file is asked for the number, too";
+  EXPECT_EQ(refusal(file("b.tsv", "label\tlabel\ttext\nx\ty\ta b\n"), {.text = "text", .label = "label"}),
+            "b.tsv: columns 1 and 2 are both named \"label\": give its number");
+}
+
 TEST_F(Dataset, csv_and_blank_lines) {
   EXPECT_EQ(read(file("a.csv", "label,text\r\npos,\"a, \"\"b\"\"\nc\"\r\n\r\nneg,d e\r\n\r\n")),
             (Rows{"a, \"b\"\nc|-|pos", "d e|-|neg"}));

@@ -143,11 +143,28 @@ class Finder {
     return new_label;
   }
 
-  Column column(size_t index) const { return {index, names_.empty() ? "" : names_[index]}; }
+  /// Another column of the same name.
+  std::optional<size_t> twin(size_t index) const {
+    for (size_t i = 0; i < names_.size(); ++i)
+      if (i != index && names_[i] == names_[index]) return i;
+    return std::nullopt;
+  }
+
+  /// Without a name that another has too.
+  Column column(size_t index) const { return {index, names_.empty() || twin(index) ? "" : names_[index]}; }
+
+  /// The first of its name, which must be the only one.
+  Column named_column(size_t index) const {
+    if (auto other = twin(index)) {
+      fail(fmt::format("columns {} and {} are both named \"{}\": give its number", index + 1, *other + 1,
+                       names_[index]));
+    }
+    return column(index);
+  }
 
   std::optional<Column> asked_column(const std::string& asked) const {
     auto named = std::find(names_.begin(), names_.end(), asked);
-    if (named != names_.end()) return column(static_cast<size_t>(named - names_.begin()));
+    if (named != names_.end()) return named_column(static_cast<size_t>(named - names_.begin()));
     if (sample_.form == Form::json_lines)
       return Column{schema_.width, asked};  // a path, or a member that comes later
     size_t number = 0;
@@ -178,7 +195,7 @@ class Finder {
     schema_.guessed = true;
     for (std::string_view name : kLabelNames) {
       if (auto found = find_name(names_, name)) {
-        schema_.label = column(*found);
+        schema_.label = named_column(*found);
         return;
       }
     }
@@ -198,14 +215,14 @@ class Finder {
     for (const auto& [first, second] : kPairNames) {
       auto a = find_name(names_, first), b = find_name(names_, second);
       if (!with_pair || !a || !b || taken(*a) || taken(*b)) continue;
-      schema_.text = column(*a);
-      schema_.text_pair = column(*b);
+      schema_.text = named_column(*a);
+      schema_.text_pair = named_column(*b);
       return;
     }
     for (std::string_view name : kTextNames) {
       auto found = find_name(names_, name);
       if (!found || taken(*found)) continue;
-      schema_.text = column(*found);
+      schema_.text = named_column(*found);
       return;
     }
     if (auto ids = find_name(names_, "input_ids"); ids && sample_.form == Form::json_lines) {
