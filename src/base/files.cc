@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cerrno>
 #include <cstdlib>
+#include <cstring>
 #include <utility>
 #include <vector>
 
@@ -18,6 +19,12 @@ namespace textmill::base {
 namespace {
 
 constexpr const char* kUnfinished = ".tmp-";  // and the process, and a number
+
+constexpr size_t kBlock = 4096;  // of file systems
+
+bool is_zero(const std::byte* block) {
+  return block[0] == std::byte{} && std::memcmp(block, block + 1, kBlock - 1) == 0;
+}
 
 size_t file_size(const Descriptor& file, const Path& path) {
   struct stat status;
@@ -83,12 +90,31 @@ DurableFile::~DurableFile() {
   if (file_) ::unlink(temporary_.c_str());
 }
 
+/// Whole blocks of zeros become holes: they are neither written nor synced, such as the moments of a table's rows that
+/// never moved.
 void DurableFile::write(std::span<const std::byte> bytes) {
-  if (!write_all(file_.get(), {reinterpret_cast<const char*>(bytes.data()), bytes.size()}))
-    throw system_error(path_.string(), errno);
+  auto check = [&](bool done) {
+    if (!done) throw system_error(path_.string(), errno);
+  };
+  auto position = ::lseek(file_.get(), 0, SEEK_CUR);
+  check(position >= 0);
+  size_t done = 0;
+  auto write_until = [&](size_t end) {
+    check(write_all(file_.get(), {reinterpret_cast<const char*>(bytes.data()) + done, end - done}));
+  };
+  for (size_t at = -static_cast<size_t>(position) % kBlock; at + kBlock <= bytes.size(); at += kBlock) {
+    if (!is_zero(bytes.data() + at)) continue;
+    write_until(at);
+    check(::lseek(file_.get(), kBlock, SEEK_CUR) >= 0);
+    done = at + kBlock;
+  }
+  write_until(bytes.size());
 }
 
 void DurableFile::commit() {
+  // What ends in a hole is longer than what was written.
+  if (::ftruncate(file_.get(), ::lseek(file_.get(), 0, SEEK_CUR)) != 0)
+    throw system_error(path_.string(), errno);
   if (::fsync(file_.get()) != 0) throw system_error(path_.string(), errno);
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) throw system_error(path_.string(), errno);
   file_.close();

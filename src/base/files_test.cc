@@ -1,6 +1,7 @@
 #include "base/files.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -27,6 +28,25 @@ TEST(Files, reads_what_was_written) {
   }
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder.path()), {}), 1)
       << "a temporary file was left";
+}
+
+TEST(Files, blocks_of_zeros_take_no_space_and_are_read_back) {
+  TemporaryFolder folder;
+  const std::string one(5000, 'x'), zeros(1 << 20, '\0'), odd(100, '\0');
+  for (const auto& parts :
+       {std::vector{zeros}, {one, zeros}, {zeros, one}, {one, zeros, one, odd, zeros, one, zeros, odd}}) {
+    std::string whole;
+    DurableFile file(folder.path() / "a");
+    for (const std::string& part : parts) {
+      file.write(part);
+      whole += part;
+    }
+    file.commit();
+    EXPECT_TRUE(read_file(folder.path() / "a") == whole);
+    struct stat status;
+    ASSERT_EQ(::stat((folder.path() / "a").c_str(), &status), 0);
+    EXPECT_LE(status.st_blocks * 512, 100'000) << "of " << whole.size();
+  }
 }
 
 TEST(Files, reads_files_that_do_not_know_their_size) { EXPECT_NE(read_file("/proc/self/maps").size(), 0u); }

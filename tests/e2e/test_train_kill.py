@@ -156,6 +156,24 @@ def test_sigterm_in_the_middle_of_a_long_step(build, minilm, tmp_path):
     assert run.returncode == 143 and "stopped step=0 " in log, log
 
 
+def test_a_checkpoint_holds_the_moments_of_rows_that_moved(build, inputs, tmp_path):
+    """Of a large table most rows never had a gradient: they cost a stop no writing, and what is resumed is the same."""
+    model = tiny_bert(tmp_path / "base", vocab_size=100_000)
+
+    def command(name, *more):
+        return [build / "textmill", "train", f"--model={model}", f"--train={inputs['train']}", f"--output={tmp_path / name}", "--epochs=1",
+                "--batch-size=8", "--learning-rate=1e-3", *more]
+
+    finish(command("unbroken"))
+    status, log = interrupt(command("out"), signal.SIGTERM, nth("step=", 1))
+    assert status == 143, log
+    [checkpoint] = (tmp_path / "out" / "checkpoints").glob("step-*")
+    moments = (checkpoint / "moments.safetensors").stat()
+    assert moments.st_size > 2 * 4 * 64 * 100_000 and moments.st_blocks * 512 < moments.st_size / 20
+    assert resumed_at(finish(command("out", "--resume"))) > 0
+    assert (tmp_path / "out" / "model.safetensors").read_bytes() == (tmp_path / "unbroken" / "model.safetensors").read_bytes()
+
+
 @pytest.mark.parametrize("file", ["model.safetensors", "run.json"])
 def test_killed_while_it_writes_the_model(file, tmp_path, command, unbroken):
     """Just before the whole temporary file gets its name: the next run leaves nothing of it."""
