@@ -112,11 +112,22 @@ int status_of(base::Kind kind) {
   return 500;
 }
 
+std::string_view error_type(int status) {
+  switch (status) {
+    case 429: return "Overloaded";
+    case 503: return "Unhealthy";
+    case 424:
+    case 500:
+    case 502:
+    case 504: return "Backend";
+    default: return "Validation";
+  }
+}
+
 Response error_response(int status, const base::Error& error) {
-  return {
-      status,
-      {{"Content-Type", "application/json"}},
-      "{\"error\": " + quoted(error.what()) + ", \"error_type\": " + quoted(base::name(error.kind())) + "}"};
+  return {status,
+          {{"Content-Type", "application/json"}},
+          "{\"error\":" + quoted(error.what()) + ",\"error_type\":" + quoted(error_type(status)) + "}"};
 }
 
 }  // namespace textmill::http

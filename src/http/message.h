@@ -136,7 +136,10 @@ std::string_view reason(int status);
 /// conflict 409, limit 429, cancelled 499, internal 500, unavailable 503.
 int status_of(base::Kind kind);
 
-/// A JSON body {"error": message, "error_type": kind}.
+/// text-embeddings-inference's word for a status that is an error.
+std::string_view error_type(int status);
+
+/// A JSON body {"error":message,"error_type":word}.
 Response error_response(int status, const base::Error& error);
 
 }  // namespace textmill::http

@@ -111,7 +111,7 @@ TEST(Server, TurnsErrorsIntoStatuses) {
   auto wire = running.wire();
   auto full = wire.ask(get("/limit"));
   EXPECT_EQ(full.status, 429);
-  EXPECT_EQ(full.body, R"({"error": "a \"queue\"", "error_type": "limit"})");
+  EXPECT_EQ(full.body, R"({"error":"a \"queue\"","error_type":"Overloaded"})");
   auto bug = wire.ask(get("/bug"));
   EXPECT_EQ(bug.status, 500);
   EXPECT_EQ(bug.body.find("secret"), std::string::npos);

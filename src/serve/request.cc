@@ -49,6 +49,21 @@ std::string media_type(std::string_view field) {
   return lower_case(std::move(type));
 }
 
+/// The media type of the body, which is UTF-8: another charset fails as 415.
+std::string body_type(const CallRequest& request, int& failing) {
+  failing = 415;
+  std::string field = lower_case(std::string(request.content_type));
+  std::erase_if(field, [](char c) { return c == ' ' || c == '\t' || c == '"'; });
+  constexpr std::string_view kCharset = ";charset=";
+  if (size_t at = field.find(kCharset); at != std::string::npos) {
+    std::string_view rest = std::string_view(field).substr(at + kCharset.size());
+    std::string_view charset = rest.substr(0, rest.find(';'));
+    if (charset != "utf-8" && charset != "utf8" && charset != "us-ascii")
+      fail(fmt::format("Content-Type: charset {} is not read, only utf-8", charset));
+  }
+  return field.substr(0, field.find(';'));
+}
+
 // ---- {"inputs": ..., "parameters": {...}}
 
 tasks::PackedItem read_text(const JsonView& input, const tasks::Truncation& truncation, const Model& model) {
@@ -222,8 +237,7 @@ void read_sequence(const JsonView& input, const Model& model, const tasks::Trunc
 Call read_invocation(const CallRequest& request, const Model& model, int& failing) {
   if (model.embeds()) return read_embed(request, model, failing);
   Invocation invocation;
-  failing = 415;
-  std::string type = media_type(request.content_type);
+  std::string type = body_type(request, failing);
   invocation.form.csv = media_type(request.accept) == "text/csv";
   if (type == "text/csv") {
     failing = 400;
@@ -275,8 +289,7 @@ Call read_predict(const CallRequest& request, const Model& model, int& failing) 
 // ---- what dialects share
 
 Json read_json_body(const CallRequest& request, int& failing) {
-  failing = 415;
-  std::string type = media_type(request.content_type);
+  std::string type = body_type(request, failing);
   if (!type.empty() && type != "application/json") {
     fail(fmt::format("Content-Type {}: expected application/json, or at /invocations text/csv or text/plain",
                      request.content_type));

@@ -16,25 +16,15 @@ http::Response json(std::string body, const char* type = "application/json") {
   return {200, {{"Content-Type", type}}, std::move(body)};
 }
 
-/// text-embeddings-inference's word for a status.
-const char* error_type(int status) {
-  switch (status) {
-    case 400: return "Empty";
-    case 424: return "Backend";
-    case 429: return "Overloaded";
-    case 503: return "Unhealthy";
-    default: return "Validation";
-  }
-}
-
 constexpr std::string_view kOpenAi = "/v1/embeddings", kOpenAiShort = "/embeddings";
 
 http::Response refuse(const std::string& path, int status, const base::Error& error) {
   base::log(base::Level::warning, "refused", {{"status", status}, {"error", error.what()}});
-  Json body = path == kOpenAi || path == kOpenAiShort
-                  ? Json::object({{"message", error.what()}, {"code", status}, {"type", error_type(status)}})
-                  : Json::object({{"error", error.what()}, {"error_type", error_type(status)}});
-  http::Response response{status, {{"Content-Type", "application/json"}}, to_text(body)};
+  http::Response response = http::error_response(status, error);
+  if (path == kOpenAi || path == kOpenAiShort) {
+    response.body = to_text(Json::object(
+        {{"message", error.what()}, {"code", status}, {"type", std::string(http::error_type(status))}}));
+  }
   if (status == 429 || status == 503) response.headers.set("Retry-After", "1");
   return response;
 }

@@ -155,6 +155,9 @@ BAD = [
     ("a,b,c\n", "text/csv", 400, "3 fields"),
     (b"\xff\xfe", "text/plain", 400, "UTF-8"),
     ("<a/>", "application/xml", 415, "application/xml"),
+    (b"\xe9", "text/plain; charset=latin-1", 415, "charset latin-1 is not read, only utf-8"),
+    (b"\xe9", 'text/csv;header=absent; Charset="ISO-8859-1"', 415, "charset iso-8859-1"),
+    ({"inputs": "a"}, "application/json;charset=utf-16", 415, "charset utf-16"),
     ("[" * 5000, "application/json", 400, "body"),
 ]
 
@@ -163,8 +166,15 @@ BAD = [
 def test_bad_requests_are_named(server, body, content_type, status, named):
     got, answer, _ = server.ask(body, content_type)
     assert got == status, answer
-    assert named in answer.decode(), answer
+    said = json.loads(answer)
+    assert named in said.pop("error") and said == {"error_type": "Validation"}, answer
     assert server.alive()
+
+
+def test_charsets_that_are_utf_8(server):
+    plain = server.ask("great", "text/plain")[:2]
+    for charset in ("utf-8", '"UTF-8"', "us-ascii", "utf-8; format=flowed"):
+        assert server.ask("great", f"text/plain; charset={charset}")[:2] == plain
 
 
 def test_a_body_over_the_limit(server):
@@ -174,8 +184,8 @@ def test_a_body_over_the_limit(server):
 
 
 def test_wrong_paths_and_methods(server):
-    assert server.get("/nothing")[0] == 404
-    assert server.get("/invocations")[0] == 405
+    for path, status, said in (("/nothing", 404, "nothing is at /nothing"), ("/invocations", 405, "/invocations does not take GET, only POST")):
+        assert server.get(path)[:2] == (status, json.dumps({"error": said, "error_type": "Validation"}, separators=(",", ":")).encode())
     assert server.alive()
 
 
