@@ -9,6 +9,7 @@
 #include "cli/output.h"
 #include "data/dataset.h"
 #include "format/json.h"
+#include "tasks/model_folder.h"
 #include "text/tokenizer.h"
 
 namespace textmill::cli {
@@ -40,7 +41,7 @@ int tokenize(const Values& values) {
   data::Columns of_data = columns(values);
   text::EncodeOptions options{.add_special_tokens = !values.on("no-special-tokens")};
   if (auto length = values.integer("max-length", 1)) options.max_length = static_cast<size_t>(*length);
-  text::Tokenizer tokenizer = text::Tokenizer::load(values.text("MODEL"));
+  text::Tokenizer tokenizer = tasks::load_tokenizer(values.text("MODEL"));
   text::Encoding encoding;
   Output out;
   if (values.has("TEXT")) {

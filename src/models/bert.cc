@@ -89,7 +89,7 @@ BertConfig plain_config(const format::JsonView& json, Family family) {
   c.layers = layers(json, "num_hidden_layers", 12);
   c.positions = size(json, "max_position_embeddings", 512);
   c.types = size(json, "type_vocab_size", 2);
-  c.norm_eps = json.get_number("layer_norm_eps", 1e-12);
+  c.norm_eps = epsilon(json, "layer_norm_eps", 1e-12);
   c.activation = activation(json, "hidden_act", "gelu");
   c.dropout = probability(json, "hidden_dropout_prob", 0.1);
   c.attention_dropout = probability(json, "attention_probs_dropout_prob", 0.1);
@@ -107,6 +107,12 @@ BertConfig plain_config(const format::JsonView& json, Family family) {
 }
 
 }  // namespace
+
+std::optional<Family> bert_family(std::string_view model_type) {
+  for (const auto& [type, family] : kModelTypes)
+    if (type == model_type) return family;
+  return {};
+}
 
 BertConfig bert_config(const format::JsonView& json) {
   Family family = model_type<Family>(json, kModelTypes);

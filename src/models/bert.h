@@ -2,6 +2,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "format/json.h"
@@ -27,6 +28,9 @@ struct BertConfig {
   /// Tokens of the longest sequence, special ones included.
   int max_length() const { return positions - first_position; }
 };
+
+/// The family of a config.json's model_type; nothing if it is none of these.
+std::optional<BertConfig::Family> bert_family(std::string_view model_type);
 
 /// Reads a config.json. Throws invalid naming the file and the member: a model type that is not one of these,
 /// a value out of range, a variant that is not built (relative positions, cross-attention).

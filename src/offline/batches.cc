@@ -24,11 +24,7 @@ int label_id(const std::vector<std::string>& labels, const std::string& label, c
 }
 
 void log_choices(const tasks::Encoder& encoder) {
-  base::log(base::Level::info, "engine",
-            {{"precision", tasks::name(encoder.format())},
-             {"threads", encoder.threads()},
-             {"max_length", encoder.max_length().tokens},
-             {"max_length_from", encoder.max_length().source}});
+  tasks::log_engine(encoder.format(), encoder.threads(), encoder.max_length());
   if (!encoder.embeds()) return;
   base::log(base::Level::info, "embedding",
             {{"pooling", tasks::name(*encoder.modules().pooling)},
@@ -53,7 +49,7 @@ void answer_rows(tasks::Encoder& encoder, data::DatasetReader& reader, std::stop
       data::Example& row = rows[batch.size()];
       tasks::PackedItem& item = items[batch.size()];
       item = row.input_ids.empty() ? encoder.encode(row.text, row.text_pair)
-                                   : tasks::unpad(row, reader, architecture, architecture.max_length());
+                                   : tasks::unpad(row, reader, architecture, encoder.max_length().tokens);
       accept(row);
       batch.push_back(&item);
     }

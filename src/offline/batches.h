@@ -20,7 +20,7 @@ struct Answered {
 /// The number of a label. Throws invalid if the model has no such label: `where` it stood, and the nearest one.
 int label_id(const std::vector<std::string>& labels, const std::string& label, const std::string& where);
 
-/// Logs what was not said but chosen: precision, maximum length.
+/// Logs what was not said but chosen: the engine (tasks::log_engine), and how texts are embedded.
 void log_choices(const tasks::Encoder& encoder);
 
 /// Runs `encoder` over the rows of `reader`, in batches, and calls `answer` for each, in order. `accept` sees each row

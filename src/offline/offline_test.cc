@@ -46,6 +46,25 @@ TEST_F(OfflineTest, evaluation_agrees_with_prediction) {
   EXPECT_NE(lines[1], predictions({.text = "very bad", .pair = "a"})[0]);
 }
 
+TEST_F(OfflineTest, rows_of_input_ids_have_the_maximum_length_that_texts_have) {
+  auto file = data("ids.jsonl", R"({"input_ids": [2, 5, 7, 3], "label": "no"})"
+                                "\n"
+                                R"({"input_ids": [2, 5, 7, 9, 3], "label": "yes"})"
+                                "\n");
+  EXPECT_EQ(predictions({.data = file, .encoder = {.max_length = 5}}).size(), 2u);
+  auto refused = [&](auto ask) {
+    try {
+      ask();
+    } catch (const base::Error& error) { return std::string(error.what()); }
+    return std::string();
+  };
+  const std::string said = file.string() + ":2: input_ids: 5 tokens, at most 4";
+  EXPECT_EQ(refused([&] { predictions({.data = file, .encoder = {.max_length = 4}}); }), said);
+  EXPECT_EQ(
+      refused([&] { evaluate({.model = model.path(), .data = file, .encoder = {.max_length = 4}}, {}); }),
+      said);
+}
+
 TEST_F(OfflineTest, the_positive_label_can_be_chosen) {
   auto file = data("rows.tsv", "label\ttext\nyes\ta\nno\tgood film\n");
   auto scores = evaluate({.model = model.path(), .data = file, .positive = "no"}, {});

@@ -5,6 +5,7 @@
 #include "base/metrics.h"
 #include "base/version.h"
 #include "http/server.h"
+#include "nn/kernel/cpu_features.h"
 #include "serve/service.h"
 #include "tasks/encoder.h"
 #include "tasks/labels.h"
@@ -102,6 +103,7 @@ int serve(const ServeOptions& options, const base::StopSignals& signals) {
              {"labels", model.labels.size()},
              {"precision", tasks::name(encoder.format())},
              {"threads", encoder.threads()},
+             {"cpu", nn::kernel::name(nn::kernel::choose_path())},
              {"max_length", encoder.max_length().tokens},
              {"max_length_from", encoder.max_length().source}});
   signals.wait();

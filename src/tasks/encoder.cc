@@ -79,8 +79,7 @@ PackedItem Encoder::encode(std::string_view text, std::optional<std::string_view
 }
 
 PackedItem Encoder::unpad(const RawItem& item) const {
-  const models::BertConfig& architecture = state_->folder.architecture();
-  return tasks::unpad(item, architecture, architecture.max_length());
+  return tasks::unpad(item, state_->folder.architecture(), state_->max_length.tokens);
 }
 
 void Encoder::run(std::span<const PackedItem* const> items, std::vector<float>& outputs) {

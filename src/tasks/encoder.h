@@ -49,7 +49,7 @@ class Encoder {
   PackedItem encode(std::string_view text, std::optional<std::string_view> pair = {},
                     const Truncation& truncation = {}) const;
 
-  /// As tasks::unpad, up to the model's positions.
+  /// As tasks::unpad, up to max_length() tokens.
   PackedItem unpad(const RawItem& item) const;
 
   /// Fills `outputs` with [items, width()]: logits, or pooled states, not normalized. An item's row does not depend on its

@@ -129,6 +129,9 @@ TEST_F(EncoderTest, refuses_numbers_that_are_no_sequence) {
   EXPECT_EQ(said({2, 3}, {}, {0, 2}), "token_type_ids[1] is 2, expected 0 to 1");
   EXPECT_EQ(said(Ids(25, 5)), "input_ids: 25 tokens, at most 24");
   EXPECT_EQ(said({2, 99}, {1, 0}), "") << "padding may be anything";
+  Encoder shorter(folder.path(), {.max_length = 4});
+  EXPECT_EQ(refusal([&] { shorter.unpad({Ids(5, 5), {}, {}}); }), "input_ids: 5 tokens, at most 4");
+  EXPECT_EQ(refusal([&] { shorter.unpad({Ids(5, 5), Ids{1, 1, 1, 1, 0}, {}}); }), "") << "of which 4 count";
 }
 
 TEST_F(EncoderTest, the_configuration_says_what_makes_scores) {

@@ -2,6 +2,7 @@
 
 #include <thread>
 
+#include "base/log.h"
 #include "nn/kernel/cpu_features.h"
 
 namespace textmill::tasks {
@@ -22,6 +23,15 @@ nn::PlanOptions plan_options(nn::Format format, nn::Backward backward) {
           .save_slope = backward != nn::Backward::none,
           .format = format,
           .patterns = nn::cpu_patterns()};
+}
+
+void log_engine(nn::Format format, int threads, const MaxLength& max_length) {
+  base::log(base::Level::info, "engine",
+            {{"precision", name(format)},
+             {"threads", threads},
+             {"cpu", nn::kernel::name(nn::kernel::choose_path())},
+             {"max_length", max_length.tokens},
+             {"max_length_from", max_length.source}});
 }
 
 const char* name(nn::Format format) { return format == nn::Format::bf16 ? "bf16" : "f32"; }

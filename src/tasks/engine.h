@@ -19,6 +19,15 @@ int choose_threads(const EngineOptions& options);
 /// "f32", "bf16".
 const char* name(nn::Format format);
 
+/// The longest sequence of a model, special tokens included, and who says so.
+struct MaxLength {
+  int tokens = 0;
+  std::string source;
+};
+
+/// Logs what runs a model, most of it chosen: precision, threads, the CPU's path, the maximum length.
+void log_engine(nn::Format format, int threads, const MaxLength& max_length);
+
 /// What runs plans, and what it wants of them.
 using Engine = nn::Cpu;
 nn::PlanOptions plan_options(nn::Format format, nn::Backward backward = nn::Backward::none);

@@ -92,6 +92,16 @@ std::vector<nn::Weight*> body_fields(models::TextClassifier& model) {
   return body;
 }
 
+constexpr const char* kNotBuilt = "the tokenizer of this model type is not built";
+
+Error no_tokenizer(const Path& model, const char* why) {
+  return {
+      Kind::invalid,
+      fmt::format("{}: {}; give input_ids: JSON lines {{\"input_ids\": [0, ...], \"label\": ...}}, or to a "
+                  "server {{\"instances\": [{{\"input_ids\": [0, ...]}}]}}",
+                  model.string(), why)};
+}
+
 /// The configuration of a classifier with these labels, as transformers writes it.
 Json config_for(Json config, const std::vector<std::string>& labels) {
   std::string type = JsonView(config, "config.json").at("model_type").string();
@@ -238,13 +248,17 @@ text::Tokenizer ModelFolder::tokenizer() const {
   auto tokenizer = find_tokenizer();
   if (tokenizer) return std::move(*tokenizer);
   bool roberta = architecture_.family == models::BertConfig::Family::roberta;
-  throw Error(
-      Kind::invalid,
-      fmt::format("{}: {}; give input_ids: JSON lines {{\"input_ids\": [0, ...], \"label\": ...}}, or to a "
-                  "server {{\"instances\": [{{\"input_ids\": [0, ...]}}]}}",
-                  path_.string(),
-                  roberta ? "the tokenizer of this model type is not built"
-                          : "holds neither tokenizer.json nor vocab.txt"));
+  throw no_tokenizer(path_, roberta ? kNotBuilt : "holds neither tokenizer.json nor vocab.txt");
+}
+
+text::Tokenizer load_tokenizer(const Path& folder) {
+  if (Path file = folder / "config.json"; fs::exists(file)) {
+    Json config = format::read_json(file);
+    std::string type = JsonView(config, file.string()).get_string("model_type", "");
+    if (models::bert_family(type) == models::BertConfig::Family::roberta)
+      throw no_tokenizer(folder, kNotBuilt);
+  }
+  return text::Tokenizer::load(folder);
 }
 
 MaxLength ModelFolder::max_length(std::optional<int> flag, const text::Tokenizer* tokenizer) const {

@@ -11,18 +11,13 @@
 #include "models/bert.h"
 #include "nn/prepacked.h"
 #include "nn/safetensors.h"
+#include "tasks/engine.h"
 #include "tasks/quantization.h"
 #include "tasks/scores.h"
 #include "tasks/sentence.h"
 #include "text/tokenizer.h"
 
 namespace textmill::tasks {
-
-/// The longest sequence of a model, special tokens included, and who says so.
-struct MaxLength {
-  int tokens = 0;
-  std::string source;
-};
 
 /// A model folder of Hugging Face's layout: config.json, model.safetensors (or its shards), tokenizer files. Mapped, not
 /// read: opening is fast. Every error names the file, and the member or the tensor in it.
@@ -96,6 +91,10 @@ class ModelFolder {
   std::unique_ptr<nn::Safetensors> stored_;
   bool has_head_ = false;
 };
+
+/// The tokenizer of a folder that need not hold a model. Throws as ModelFolder::tokenizer() where its config.json is of a
+/// model type whose tokenizer is not built.
+text::Tokenizer load_tokenizer(const base::Path& folder);
 
 /// Writes `model` with its weights as they are held, some of them quantized: `base`'s config.json with `quantization` as its
 /// "quantization_config" (quantization.h); tensors in i8 with their rows' scales beside them, NAME_scale in F32, and packed

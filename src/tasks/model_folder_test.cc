@@ -83,6 +83,14 @@ TEST_F(ModelFolderTest, labels_must_have_the_ids_from_zero) {
             std::string::npos);
 }
 
+TEST_F(ModelFolderTest, labels_must_differ) {
+  write_tiny_model(path, {.labels = {"good", "bad", "good"}});
+  EXPECT_NE(refusal([&] {
+              ModelFolder{path};
+            }).find("M/config.json: id2label: expected a name for each label; two are 'good'"),
+            std::string::npos);
+}
+
 TEST_F(ModelFolderTest, a_bare_encoder_gets_a_fresh_head_from_the_seed) {
   write_tiny_model(path, {.head = false});
   ModelFolder model(path);
@@ -137,6 +145,17 @@ TEST_F(ModelFolderTest, files_of_tokenizers_that_are_not_built_are_copied_unchan
   write_model_folder(other.path(), model, *weights, model.labels(), 17);
   for (const auto& name : names)
     EXPECT_EQ(base::read_file(other.path() / name), base::read_file(path / name)) << name;
+}
+
+TEST_F(ModelFolderTest, a_tokenizer_that_is_not_built_is_not_taken_for_another) {
+  write_tiny_model(path, {.model_type = "roberta"});  // and a vocab.txt
+  std::string said = refusal([&] { ModelFolder(path).tokenizer(); });
+  EXPECT_TRUE(said.starts_with("M: the tokenizer of this model type is not built; give input_ids: ")) << said;
+  EXPECT_EQ(refusal([&] { load_tokenizer(path); }), said);
+  base::write_file_durably(path / "config.json", R"({"model_type": "electra"})");
+  EXPECT_EQ(load_tokenizer(path).encode("good").size(), 3u) << "of models that are not built, theirs may be";
+  std::filesystem::remove(path / "config.json");
+  EXPECT_EQ(load_tokenizer(path).encode("good").size(), 3u);
 }
 
 TEST_F(ModelFolderTest, the_maximum_length_is_the_first_that_is_said) {

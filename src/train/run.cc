@@ -153,12 +153,7 @@ bool Run::load_data() {
   auto found = base_.find_tokenizer();
   const text::Tokenizer* tokenizer = found ? &*found : nullptr;
   max_length_ = base_.max_length(options_.max_length, tokenizer);
-  base::log(base::Level::info, "engine",
-            {{"precision", tasks::name(format_)},
-             {"threads", pool_.threads()},
-             {"cpu", nn::kernel::name(nn::kernel::choose_path())},
-             {"max_length", max_length_.tokens},
-             {"max_length_from", max_length_.source}});
+  tasks::log_engine(format_, pool_.threads(), max_length_);
   Timed timed(seconds_.tokenize);
   auto load = [&](const Path& path, const data::Columns& columns, const KnownLabels& known, LoadedText& to) {
     auto loaded = load_text(path, columns, known, base_, tokenizer, max_length_.tokens, pool_, stop_);
@@ -331,11 +326,16 @@ void Run::finish() {
 
 Json Run::record() const {
   double work = seconds_.tokenize + seconds_.steps;
+  Json recipe = state_.recipe;
+  const models::BertConfig& used = model_->body.config;
+  recipe.set("dropout", used.dropout);
+  recipe.set("attention_dropout", used.attention_dropout);
+  recipe.set("head_dropout", used.head_dropout);
   Json json = Json::object({{"format", 1},
                             {"textmill", base::version()},
                             {"task", options_.task},
                             {"base_model", base::name_of(paths_.model)},
-                            {"recipe", state_.recipe},
+                            {"recipe", recipe},
                             {"labels", Json::array(train_.labels)},
                             {"train", train_.source}});
   if (!paths_.validation.empty()) json.set("validation", validation_.source);

@@ -1,5 +1,6 @@
 #include "train/run.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -79,8 +80,15 @@ TEST_F(RunTest, leaves_a_model_that_answers_and_a_record_of_the_run) {
   std::string history = base::read_file(paths.output / "metrics.jsonl");
   EXPECT_EQ(std::count(history.begin(), history.end(), '\n'), 30);
   std::string card = base::read_file(paths.output / "README.md");
-  EXPECT_NE(card.find(run.at("train.sha256").string()), std::string::npos);
-  EXPECT_NE(card.find("(kept)"), std::string::npos);
+  auto kept = run.at("epochs").array()[run.at("best_epoch").integer() - 1];
+  for (const std::string& row :
+       {fmt::format("| train | train.tsv | 40 | {} |\n", run.at("train.sha256").string()),
+        fmt::format("| validation | validation.tsv | 20 | {} |\n", run.at("validation.sha256").string()),
+        fmt::format("| {} (kept) | {:.4f} | {:.4f} | ", kept.at("epoch").integer(), kept.at("loss").number(),
+                    kept.at("validation.accuracy").number()),
+        std::string("| dropout | 0.1 |\n| attention_dropout | 0.1 |\n| head_dropout | 0.1 |\n")}) {
+    EXPECT_NE(card.find(row), std::string::npos) << row << card;
+  }
   EXPECT_EQ(std::distance(fs::directory_iterator(paths.output / "checkpoints"), {}), 3)
       << "two, and the lock";
 }
@@ -161,6 +169,8 @@ TEST_F(RunTest, refuses_to_resume_another_recipe) {
 TEST_F(RunTest, what_the_recipe_no_longer_says_is_another_recipe) {
   options.dropout = 0.25;
   ASSERT_EQ(train(paths, options, {}), Outcome::finished);
+  std::string card = base::read_file(paths.output / "README.md");
+  EXPECT_NE(card.find("| dropout | 0.25 |\n| attention_dropout | 0.25 |\n"), std::string::npos) << card;
   options.resume = true;
   options.dropout.reset();
   EXPECT_NE(refusal(options).find("recipe.dropout: the run had 0.25, now it is none"), std::string::npos)

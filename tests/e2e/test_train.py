@@ -104,6 +104,13 @@ def test_predict(trained, inputs, textmill):
     assert len(lines) == 60
 
 
+def test_what_runs_a_model_is_said_alike(trained, inputs, textmill):
+    output, log = trained
+    logs = [log, *(textmill(*command).stderr for command in (["predict", output, "great"], ["evaluate", output, "--data", inputs["validation"]]))]
+    lines = [re.findall(r" engine (precision=\S+ threads=\d+ cpu=\S+) max_length=64 max_length_from=", text) for text in logs]
+    assert lines == [lines[0]] * 3 and len(lines[0]) == 1, logs
+
+
 def test_describe(trained, textmill, inputs, tmp_path):
     output, _ = trained
     found = json.loads(textmill("describe", output).stdout)
