@@ -22,7 +22,17 @@ cmake --build build/fuzz
 base=$(git merge-base HEAD origin/main 2>/dev/null || true)
 [ "$base" != "$(git rev-parse HEAD)" ] || base=$(git rev-parse -q --verify HEAD~1 || true)
 if [ "${TIDY:-}" = all ]; then changed=$sources; else changed=$(git diff --name-only --diff-filter=d "$base"); fi
-changed=$(printf '%s\n' "$changed" | grep -E '^(src|bench|tests)/.*\.cc$' || true)
+# A header is looked at from the .cc of its name, else from the first that includes it, perhaps by another header.
+from_cc() {
+  case $1 in
+    *.cc) echo "$1" ;;
+    *.h)
+      if [ -f "${1%.h}.cc" ]; then echo "${1%.h}.cc"; return; fi
+      set -- "$(git grep -lF "#include \"${1#src/}\"" -- '*.cc' '*.h' | sort -t. -k2 | head -n 1)"
+      [ -z "$1" ] || from_cc "$1" ;;
+  esac
+}
+changed=$(printf '%s\n' "$changed" | grep -E '^(src|bench|tests)/' | while read -r file; do from_cc "$file"; done | sort -u)
 echo "check: clang-tidy on $(printf '%s' "$changed" | grep -c . || true) files"
 # Speed is nothing to tests. The analyzer knows no coroutines: it takes minutes over http, and errs within Asio.
 # shellcheck disable=SC2016

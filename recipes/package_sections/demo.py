@@ -22,6 +22,7 @@ import time
 from pathlib import Path
 
 import boto3
+from botocore.exceptions import BotoCoreError, ClientError
 
 BUCKET, NAME, ROLE = "sections", "package-sections", "arn:aws:iam::123456789012:role/Role"
 SECTIONS = 12
@@ -104,6 +105,8 @@ class Server:
     def __exit__(self, *_):
         try:
             self.stop_all()
+        except (BotoCoreError, ClientError) as error:  # beside what the block failed of
+            print(f"what the server ran may go on: {error}", file=sys.stderr)
         finally:
             self.process.terminate()
             self.process.wait(timeout=30)
@@ -178,7 +181,7 @@ def deploy(artifact: str) -> float:
     return time.monotonic() - begin
 
 
-def main() -> int:
+def demo() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("textmill")
     parser.add_argument("--work", type=Path, help="where to leave the data and the model (default: a temporary folder)")
@@ -236,6 +239,13 @@ def main() -> int:
     if args.work:
         print(f"   the model is in        {work / 'model.tar.gz'}")
     return 0 if accuracy > majority else 1
+
+
+def main() -> int:
+    try:
+        return demo()
+    except (BotoCoreError, ClientError) as error:
+        sys.exit(f"the demo failed: {error}")
 
 
 if __name__ == "__main__":

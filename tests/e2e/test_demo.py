@@ -27,9 +27,9 @@ def processes(folder):
     return found
 
 
-def start(build, folder):
+def start(build, folder, rows=1600):
     program = shutil.copy(build / "textmill", folder / "textmill")  # under /tmp, which jobs and endpoints have one of their own of
-    return subprocess.Popen([sys.executable, ROOT / "recipes/package_sections/demo.py", program, "--train-rows", "1600", "--work", folder],
+    return subprocess.Popen([sys.executable, ROOT / "recipes/package_sections/demo.py", program, "--train-rows", str(rows), "--work", folder],
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
@@ -42,6 +42,16 @@ def test_the_demo(build, minilm, tmp_path):
     for words in (r"(Training|Completed): step \d+ of 50, loss \d\.\d+, \d+ samples/s\n", r"InService after \d+\.\d\d s\n", r"held-out accuracy      0\.\d{3} ", r"answer over HTTP       \d+\.\d\d ms"):
         assert re.search(words, out), (words, out)
     assert (tmp_path / "model.tar.gz").exists()
+    await_that(lambda: not processes(tmp_path), "its processes are gone")
+
+
+def test_a_demo_whose_step_fails(build, minilm, tmp_path):
+    demo = start(build, tmp_path, rows=1)
+    out, _ = demo.communicate(timeout=120)
+    if "run `apt-get update`" in out:
+        pytest.skip("this machine has no package index")
+    assert demo.returncode == 1 and "Traceback" not in out, out
+    assert re.match(r"the training job is Failed: .*all rows have the label \w+; nothing to tell apart", out.splitlines()[-1]), out
     await_that(lambda: not processes(tmp_path), "its processes are gone")
 
 
