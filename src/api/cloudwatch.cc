@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <tuple>
 
 #include "api/metric_statistic.h"
 
@@ -239,16 +240,19 @@ Value list_metrics(Exchange& ex) {
     last.unit = "\x7f";  // the others of that metric are the same metric
     out.set("NextToken", ex.platform.tokens.seal("ListMetrics", store::place(last)));
   }
-  // Series of one metric in several units stand together.
-  auto [first, end] = std::ranges::unique(found, [](const store::Series& a, const store::Series& b) {
-    return a.space == b.space && a.name == b.name && a.dimensions == b.dimensions;
-  });
-  found.erase(first, end);
+  auto metric = [](const store::Series& series) {
+    return std::tie(series.space, series.name, series.dimensions);
+  };
   Value::Array metrics;
-  for (const store::Series& series : found)
+  const store::Series* previous = nullptr;
+  for (const store::Series& series : found) {
+    bool again = previous && metric(*previous) == metric(series);  // in another unit
+    previous = &series;
+    if (again) continue;
     metrics.push_back(Value::object({{"Namespace", series.space},
                                      {"MetricName", series.name},
                                      {"Dimensions", dimension_list(series.dimensions)}}));
+  }
   out.set("Metrics", std::move(metrics));
   return out;
 }
