@@ -102,14 +102,13 @@ TEST(DecoderConfigs, RefuseWhatIsNotBuilt) {
 }
 
 TEST(EveryConfig, RefusesAnEpsilonThatDividesByNothing) {
-  const char* const kWrong[] = {"-1", "0", "1e-60", "1e60", "NaN", "\"1e-5\"", "true"};
   auto refused = [&](const std::string& type, const std::string& member, auto read) {
-    for (const char* value : kWrong) {
-      expect_refused(
-          fmt::format(R"({{"model_type": "{}", "{}": {}}})", type, member, value),
-          value == std::string("NaN") ? "config.json: " : "config.json: " + member + ": expected a number",
-          read);
-    }
+    auto text = [&](const char* value) {
+      return fmt::format(R"({{"model_type": "{}", "{}": {}}})", type, member, value);
+    };
+    for (const char* value : {"-1", "0", "1e-60", "1e60", "\"1e-5\"", "true"})
+      expect_refused(text(value), "config.json: " + member + ": expected a number", read);
+    expect_refused(text("NaN"), "config.json:1:", read);
   };
   refused("bert", "layer_norm_eps", bert_config);
   refused("xlm-roberta", "layer_norm_eps", bert_config);

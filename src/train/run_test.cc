@@ -170,7 +170,7 @@ TEST_F(RunTest, what_the_recipe_no_longer_says_is_another_recipe) {
   options.dropout = 0.25;
   ASSERT_EQ(train(paths, options, {}), Outcome::finished);
   std::string card = base::read_file(paths.output / "README.md");
-  EXPECT_NE(card.find("| dropout | 0.25 |\n| attention_dropout | 0.25 |\n"), std::string::npos) << card;
+  EXPECT_NE(card.find("| attention_dropout | 0.25 |\n| head_dropout | 0.25 |\n"), std::string::npos) << card;
   options.resume = true;
   options.dropout.reset();
   EXPECT_NE(refusal(options).find("recipe.dropout: the run had 0.25, now it is none"), std::string::npos)
