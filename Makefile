@@ -7,13 +7,14 @@ PREFIX ?= /usr/local
 FUZZ_SECONDS ?= 30
 export TEXTMILL_BUILD := $(CURDIR)/$(BUILD)
 
-.PHONY: help demo build everything test check bench times soak install clean
+.PHONY: help demo build everything test check bench times sanitize soak install clean
 help:
 	@echo "make demo     through a server and boto3: fine-tune, deploy and ask a model on this machine's texts"
 	@echo "make test     build and test everything (TEXTMILL_DATA: folder with the data sets)"
 	@echo "make check    format, layers, sizes, clang-tidy on changed files, $(FUZZ_SECONDS) s of each fuzzer"
 	@echo "make bench    the peers side by side, with ratios"
 	@echo "make times    seconds of the set-up, a clean build, and one after a file was touched"
+	@echo "make sanitize unit tests with the address, undefined-behaviour and thread sanitizers, pytest with the first two"
 	@echo "make soak     the long forms of the tests, clang-tidy on everything"
 	@echo "make install  PREFIX=$(PREFIX)"
 	@echo "make clean"
@@ -52,6 +53,13 @@ bench: everything
 
 times: everything
 	@tools/times.py
+
+sanitize: everything
+	@for kind in asan tsan; do \
+	  cmake --preset $$kind >build/$$kind-configure.log && cmake --build build/$$kind && \
+	  (cd build/$$kind && ctest --output-on-failure -j 2 $(CTEST)) || exit 1; \
+	done
+	@TEXTMILL_BUILD=$(CURDIR)/build/asan $(PYTHON) -m pytest -q -rs tests $(PYTEST)
 
 soak: everything
 	@tools/setup.sh check own:sdk2 own:sdk3
