@@ -20,7 +20,8 @@ namespace {
 
 constexpr const char* kUnfinished = ".tmp-";  // and the process, and a number
 
-constexpr size_t kBlock = 4096;  // of file systems
+constexpr size_t kBlock = 4096;                  // of file systems
+constexpr size_t kWriteBack = size_t{16} << 20;  // what the disk is told of at once
 
 bool is_zero(const std::byte* block) {
   return block[0] == std::byte{} && std::memcmp(block, block + 1, kBlock - 1) == 0;
@@ -91,7 +92,7 @@ DurableFile::~DurableFile() {
 }
 
 /// Whole blocks of zeros become holes: they are neither written nor synced, such as the moments of a table's rows that
-/// never moved.
+/// never moved. Of large pieces the disk begins early, so that the sync at the end finds little left.
 void DurableFile::write(std::span<const std::byte> bytes) {
   auto check = [&](bool done) {
     if (!done) throw system_error(path_.string(), errno);
@@ -100,7 +101,13 @@ void DurableFile::write(std::span<const std::byte> bytes) {
   check(position >= 0);
   size_t done = 0;
   auto write_until = [&](size_t end) {
-    check(write_all(file_.get(), {reinterpret_cast<const char*>(bytes.data()) + done, end - done}));
+    for (size_t size; done < end; done += size) {
+      size = std::min(end - done, kWriteBack);
+      check(write_all(file_.get(), {reinterpret_cast<const char*>(bytes.data()) + done, size}));
+      if (size == kWriteBack)
+        ::sync_file_range(file_.get(), position + static_cast<off_t>(done), kWriteBack,
+                          SYNC_FILE_RANGE_WRITE);
+    }
   };
   for (size_t at = -static_cast<size_t>(position) % kBlock; at + kBlock <= bytes.size(); at += kBlock) {
     if (!is_zero(bytes.data() + at)) continue;

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <charconv>
 #include <filesystem>
+#include <future>
 #include <string_view>
 #include <vector>
 
@@ -99,7 +100,9 @@ FolderWriter::~FolderWriter() {
 
 Path FolderWriter::commit() {
   std::string manifest = fmt::format("textmill {}\n", kFormat);
-  for (const Path& file : files_in(partial_)) manifest += line_of(file);
+  std::vector<std::future<std::string>> lines;
+  for (const Path& file : files_in(partial_)) lines.push_back(std::async(std::launch::async, line_of, file));
+  for (auto& line : lines) manifest += line.get();
   base::write_file_durably(partial_ / kManifest, manifest + sum_line(manifest));
   // In place of a folder of that name, if there is one: at no moment is there none.
   if (::renameat2(AT_FDCWD, partial_.c_str(), AT_FDCWD, final_.c_str(), RENAME_EXCHANGE) != 0) {

@@ -4,6 +4,7 @@
 
 #include <cstring>
 #include <filesystem>
+#include <future>
 
 #include "base/error.h"
 #include "nn/checkpoint.h"
@@ -88,8 +89,11 @@ Path save_checkpoint(const Path& root, const RunState& state, Trainer& trainer, 
   TEXTMILL_CHECK(!state.best || is_best || previous);
   FolderWriter writer(root, checkpoint_name(state.step));
   const Path& folder = writer.path();
+  // Side by side: with a large vocabulary these are gigabytes, and who stops a run waits for them.
+  auto moments =
+      std::async(std::launch::async, [&] { save_moments(folder / "moments.safetensors", trainer); });
   nn::save_weights(nn::fields(model), folder / "weights.safetensors");
-  save_moments(folder / "moments.safetensors", trainer);
+  moments.get();
   if (state.best) {
     link_or_copy(is_best ? folder / "weights.safetensors" : *previous / "best.safetensors",
                  folder / "best.safetensors");
