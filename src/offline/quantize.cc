@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <map>
 #include <numeric>
+#include <tuple>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -64,7 +65,9 @@ class Search {
   double agreement(const Trial& trial) const;
   const tasks::Loss& loss(const Trial& trial);
   bool met(int kept, Prefix* next = nullptr) { return loss(trial(kept, next)).within >= options_.confidence; }
+  double gap(const tasks::Loss& loss) const { return std::max(0.0, loss.loss - options_.max_loss); }
   int fewest_kept();
+  void warn_of_few_rows(const tasks::Loss& loss) const;
   Json result(int chosen, bool met);
 
   const QuantizeOptions& options_;
@@ -249,13 +252,26 @@ int Search::fewest_kept() {
   return meets;
 }
 
+/// What was measured decides, unless --confidence asks for more: these rows cannot tell whether others would say the same.
+void Search::warn_of_few_rows(const tasks::Loss& loss) const {
+  if (loss.low > options_.max_loss || loss.high <= options_.max_loss) return;
+  base::log(
+      base::Level::warning, "too_few_rows",
+      {{"rows", rows_.evaluation.size()},
+       {"max_loss", options_.max_loss},
+       {"loss_95_low", loss.low},
+       {"loss_95_high", loss.high},
+       {"within_goal", loss.within},
+       {"reason", "the 95 % interval of the loss holds the goal: more rows decide, or --confidence 0.95"}});
+}
+
 Json Search::run() {
   if (options_.positive) positive_ = label_id(folder_.labels(), *options_.positive, "--positive");
   rows_ = read_search_rows(options_, folder_);
   fs::create_directories(options_.output);
   base::FileLock lock(options_.output / ".lock");
   open_journal();
-  model_.emplace(folder_, options_.quantizable, rows_.calibration, pool_);
+  model_.emplace(folder_, options_.quantizable, rows_.calibration, pool_, stop_);
   runs_.emplace(model_->model(), model_->pooling(), rows_.evaluation, pool_, stop_);
   order_.resize(model_->layers());
   std::iota(order_.begin(), order_.end(), 0);
@@ -267,11 +283,16 @@ Json Search::run() {
   }
   int chosen = fewest_kept();
   bool reached = loss(trials_.at(chosen)).within >= options_.confidence;
-  if (!reached) {  // the nearest
+  if (!reached) {
+    auto distance = [&](int kept) {
+      const tasks::Loss& of = loss(trials_.at(kept));
+      return std::tuple(-of.within, gap(of), kept);
+    };
     for (const auto& [kept, trial] : trials_) {
-      if (loss(trial).loss < loss(trials_.at(chosen)).loss) chosen = kept;
+      if (distance(kept) < distance(chosen)) chosen = kept;
     }
   }
+  warn_of_few_rows(loss(trials_.at(chosen)));
   Json found = result(chosen, reached);
   base::write_file_durably(options_.output / "pareto.json", format::to_pretty_text(found));
   base::write_file_durably(options_.output / "pareto.html", pareto_page(found));
@@ -324,7 +345,8 @@ Json Search::result(int chosen, bool met) {
                                               {"relative", options_.relative},
                                               {"confidence", options_.confidence}})},
                        {"loss", loss.loss},
-                       {"gap", std::max(0.0, loss.loss - options_.max_loss)},
+                       {"gap", gap(loss)},
+                       {"within_goal", loss.within},
                        {"rows", rows_.evaluation.size()},
                        {"calibration_rows", rows_.calibration.size()},
                        {"scheme", options_.quantizable.scheme->name},

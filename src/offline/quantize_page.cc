@@ -104,10 +104,14 @@ std::string pareto_page(const Json& json) {
   JsonView goal = result.at("goal");
   auto trials = result.at("trials").array();
   std::string metric = goal.at("metric").string();
-  std::string verdict =
-      result.at("met").boolean()
-          ? "The goal was met."
-          : fmt::format("The goal was not met: the nearest lacks {:.2f} %.", 100 * result.at("gap").number());
+  std::string verdict = result.at("met").boolean()
+                            ? "The goal was met."
+                            : fmt::format(
+                                  "The goal was not met: the nearest lacks {:.2f} %, and keeps to it in "
+                                  "{:.1f} % of the resamples of "
+                                  "the rows (asked: {:.1f} %).",
+                                  100 * result.at("gap").number(), 100 * result.at("within_goal").number(),
+                                  100 * goal.at("confidence").number());
   return fmt::format(
       R"(<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>Quantization</title><style>

@@ -144,11 +144,44 @@ TEST_F(QuantizeTest, an_embedder_keeps_the_order_of_its_similarities) {
   EXPECT_THROW(quantize(options, {}), base::Error);
 }
 
+TEST_F(QuantizeTest, calibration_hears_that_it_shall_stop) {
+  tasks::ModelFolder from(model.path());
+  auto rows = read_search_rows(options, from);
+  nn::kernel::Pool pool(1);
+  std::stop_source stop;
+  stop.request_stop();
+  try {
+    tasks::Quantizable quantizable(from, {}, rows.calibration, pool, stop.get_token());
+    FAIL();
+  } catch (const base::Error& e) { EXPECT_EQ(e.kind(), base::Kind::cancelled); }
+}
+
+TEST_F(QuantizeTest, calibration_rows_need_no_label) {
+  base::write_file_durably(folder.path() / "texts.tsv", "text\nthe film was good\nvery bad\n");
+  options.calibration = folder.path() / "texts.tsv";
+  options.columns = {.text = "text", .text_pair = "", .label = "label"};
+  auto result = quantize(options, {});
+  EXPECT_EQ(JsonView(result, "").at("calibration_rows").integer(), 2);
+}
+
+TEST_F(QuantizeTest, the_nearest_is_the_one_that_most_resamples_keep) {
+  options.confidence = 1.1;  // more than any can
+  options.max_loss = 0.9;
+  auto result = quantize(options, {});
+  JsonView view(result, "result");
+  EXPECT_FALSE(view.at("met").boolean());
+  EXPECT_EQ(view.at("gap").number(), 0);
+  EXPECT_EQ(view.at("within_goal").number(), 1);
+  JsonView all_in_8_bits = view.at("trials").array()[1];
+  EXPECT_EQ(all_in_8_bits.at("within_goal").number(), 1);
+  EXPECT_TRUE(all_in_8_bits.at("chosen").boolean()) << "of those as near, the smallest";
+}
+
 TEST_F(QuantizeTest, trials_that_begin_behind_a_prefix_answer_the_same) {
   tasks::ModelFolder from(model.path());
   auto rows = read_search_rows(options, from);
   nn::kernel::Pool pool(2);
-  tasks::Quantizable quantizable(from, {}, rows.calibration, pool);
+  tasks::Quantizable quantizable(from, {}, rows.calibration, pool, {});
   Trials trials(quantizable.model(), {}, rows.evaluation, pool, {});
   for (nn::Format format : {nn::Format::f32, nn::Format::bf16}) {
     std::vector<bool> second_layer(quantizable.layers());

@@ -50,7 +50,9 @@ class Reader {
   }
 
   void read_calibration(const base::Path& data, Texts& to) const {
-    data::DatasetReader reader(data, columns_, false, inputs_);
+    data::Columns columns = columns_;
+    columns.label.clear();
+    data::DatasetReader reader(data, columns, false, inputs_);
     size_t rows = 0;
     for (data::Example row; rows < kCalibrationRows && reader.next(row); rows++)
       append(texts_of(row, reader), to);

@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "base/error.h"
+#include "base/machine.h"
 #include "store/logs.h"
 
 namespace textmill::store {
@@ -81,7 +82,7 @@ std::vector<FoundEvent> search(Connection& connection, const EventQuery& query,
   };
   std::vector<std::jthread> helpers;
   if (candidates.size() >= kWorthThreads)
-    for (unsigned i = 1; i < std::thread::hardware_concurrency(); ++i) helpers.emplace_back(work);
+    for (int i = 1; i < base::usable_cpus(); ++i) helpers.emplace_back(work);
   work();
   helpers.clear();
   if (failure) std::rethrow_exception(failure);

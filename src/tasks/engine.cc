@@ -1,8 +1,7 @@
 #include "tasks/engine.h"
 
-#include <thread>
-
 #include "base/log.h"
+#include "base/machine.h"
 #include "nn/kernel/cpu_features.h"
 
 namespace textmill::tasks {
@@ -14,7 +13,7 @@ nn::Format choose_format(const EngineOptions& options) {
 
 int choose_threads(const EngineOptions& options) {
   if (options.threads > 0) return options.threads;
-  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  return base::usable_cpus();
 }
 
 nn::PlanOptions plan_options(nn::Format format, nn::Backward backward) {

@@ -163,8 +163,12 @@ std::string ModelFolder::checksum() const {
 
 std::optional<nn::PackedCache> ModelFolder::packed_cache() const {
   if (unpacked_) return {};
+  std::vector<Path> files = weight_files(folder_);
+  for (const char* name : {"config.json", "quantize_config.json"}) {  // say what packed numbers mean
+    if (fs::exists(folder_ / name)) files.push_back(folder_ / name);
+  }
   uint64_t sum = 0;
-  for (const Path& file : weight_files(folder_)) sum = base::crc64nvme(base::MappedFile(file).bytes(), sum);
+  for (const Path& file : files) sum = base::crc64nvme(base::MappedFile(file).bytes(), sum);
   return nn::PackedCache{folder_, sum};
 }
 

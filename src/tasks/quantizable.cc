@@ -16,6 +16,8 @@ namespace {
 
 using enum Scheme::Weights;
 
+constexpr int64_t kCalibrationBytes = int64_t{1} << 30;  // of the layers' inputs
+
 nn::PackedFormat format_of(const QuantizableOptions& options) {
   return {options.layout.value_or(nn::PackedLayout::gptq), options.scheme->bits, options.group};
 }
@@ -36,10 +38,15 @@ void check(const QuantizableOptions& options) {
                                 options.scheme->name, reason, is_awq ? "awq" : "gptq"));
 }
 
+void go_on(const std::stop_token& stop) {
+  if (stop.stop_requested()) throw base::Error(base::Kind::cancelled, "stopped while calibrating");
+}
+
 }  // namespace
 
 Quantizable::Quantizable(const ModelFolder& folder, const QuantizableOptions& options,
-                         std::span<const PackedItem> items, nn::kernel::Pool& pool)
+                         std::span<const PackedItem> items, nn::kernel::Pool& pool,
+                         const std::stop_token& stop)
     : folder_(folder),
       options_(options),
       model_(folder.load_encoder()),
@@ -70,11 +77,13 @@ Quantizable::Quantizable(const ModelFolder& folder, const QuantizableOptions& op
       tables_.push_back(std::move(matrix));
     }
   }
-  calibrate(items, pool);
+  calibrate(items, pool, stop);
 }
 
-void Quantizable::calibrate(std::span<const PackedItem> items, nn::kernel::Pool& pool) {
+void Quantizable::calibrate(std::span<const PackedItem> items, nn::kernel::Pool& pool,
+                            const std::stop_token& stop) {
   auto [recording, inputs] = models::record_encoder(*model_, pooling_, {});
+  int64_t columns = 0;  // of all that they read
   for (const nn::Op& op : recording.ops) {
     if (op.kind != nn::Kind::linear) continue;
     auto layer = std::find_if(layers_.begin(), layers_.end(), [&](const Matrix& matrix) {
@@ -83,30 +92,39 @@ void Quantizable::calibrate(std::span<const PackedItem> items, nn::kernel::Pool&
     if (layer == layers_.end()) continue;
     auto output = std::find(recording.outputs.begin(), recording.outputs.end(), op.inputs[0]);
     layer->reads = static_cast<int>(output - recording.outputs.begin());
-    if (output == recording.outputs.end()) recording.outputs.push_back(op.inputs[0]);
+    if (output != recording.outputs.end()) continue;
+    recording.outputs.push_back(op.inputs[0]);
+    columns += recording.tensors[op.inputs[0]].cols;
   }
   nn::Plan plan = nn::make_plan(std::move(recording), plan_options(nn::Format::f32));
   Engine engine(plan, pool);
   PackedBatch batch;
-  for (const PackedItem& item : items) batch.add(item.input_ids, item.type_ids);
+  int64_t left = kCalibrationBytes / std::max<int64_t>(1, sizeof(float) * columns);
+  for (const PackedItem& item : items) {
+    left -= std::ssize(item.input_ids);
+    if (left < 0 && batch.sequences() > 0) break;
+    batch.add(item.input_ids, item.type_ids);
+  }
   engine.run(batch.fill(inputs, plan.recording));
   std::map<int, std::vector<Matrix*>> readers;
   for (Matrix& layer : layers_) {
+    go_on(stop);
     layer.quantize(options_, engine.output(layer.reads), pool);
     readers[layer.reads].push_back(&layer);
   }
-  for (auto& [output, layers] : readers) quantize_inputs(engine.output(output), layers, pool);
+  for (auto& [output, layers] : readers) quantize_inputs(engine.output(output), layers, pool, stop);
 }
 
 /// What the layers that read `x` divide it by, or its step; then their noise.
 void Quantizable::quantize_inputs(std::span<const float> x, std::span<Matrix*> readers,
-                                  nn::kernel::Pool& pool) {
+                                  nn::kernel::Pool& pool, const std::stop_token& stop) {
   const Scheme& scheme = *options_.scheme;
   std::vector<const nn::Weight*> weights;
   for (Matrix* layer : readers) weights.push_back(layer->weight);
   auto noise = [&](const std::vector<float>& columns) {
     double sum = 0;
     for (Matrix* layer : readers) {
+      go_on(stop);
       if (scheme.smooth) layer->in_8_bits = nn::quantize_weight(*layer->weight, columns);
       if (scheme.range) layer->in_8_bits.input_step = nn::input_range(x, *scheme.range) / 127;
       layer->measure_noise(x, pool);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <span>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -24,9 +25,10 @@ struct QuantizableOptions {
 class Quantizable {
  public:
   /// `folder` must outlive it. Quantizes every matrix, by what the inputs of `items` are in f32 where the scheme asks for
-  /// them. Throws invalid: a number that is not finite, naming the weight; a scheme or shape that the layout cannot hold.
+  /// them: of as many, from the first, as 1 GiB holds the inputs of all layers for. Throws cancelled when asked to stop;
+  /// invalid: a number that is not finite, naming the weight; a scheme or shape that the layout cannot hold.
   Quantizable(const ModelFolder& folder, const QuantizableOptions& options, std::span<const PackedItem> items,
-              nn::kernel::Pool& pool);
+              nn::kernel::Pool& pool, const std::stop_token& stop);
 
   models::TextClassifier& model() { return *model_; }
   std::optional<models::Pooling> pooling() const { return pooling_; }  // of one that embeds
@@ -62,8 +64,9 @@ class Quantizable {
     void hold_exact(nn::Weight& in) const { in.borrow(dtype, stored); }
     void hold_quantized(nn::Weight& in) const;
   };
-  void quantize_inputs(std::span<const float> x, std::span<Matrix*> readers, nn::kernel::Pool& pool);
-  void calibrate(std::span<const PackedItem> items, nn::kernel::Pool& pool);
+  void quantize_inputs(std::span<const float> x, std::span<Matrix*> readers, nn::kernel::Pool& pool,
+                       const std::stop_token& stop);
+  void calibrate(std::span<const PackedItem> items, nn::kernel::Pool& pool, const std::stop_token& stop);
 
   const ModelFolder& folder_;
   QuantizableOptions options_;

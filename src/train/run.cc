@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/machine.h"
 #include "base/time.h"
 #include "base/version.h"
 #include "nn/kernel/cpu_features.h"
@@ -16,7 +17,6 @@
 #include "train/card.h"
 #include "train/checkpoint.h"
 #include "train/load.h"
-#include "train/memory.h"
 #include "train/progress.h"
 #include "train/schedule.h"
 #include "train/state.h"
@@ -192,7 +192,7 @@ void Run::load_model() {
                    base_.score_function() == tasks::ScoreFunction::softmax;
   model_ = keep_head ? base_.load(architecture) : base_.load_with_fresh_head(architecture, options_.seed);
   TrainingPlan plan = make_training_plan(*model_, format_);
-  check_memory(plan, train_.examples, options_, available_memory());
+  check_memory(plan, train_.examples, options_, base::available_memory());
   for (nn::Weight* weight : nn::fields(*model_)) weight->own();
   trainer_ = std::make_unique<Trainer>(std::move(plan), options_, pool_);
   state_.recipe = recipe();

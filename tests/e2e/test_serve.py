@@ -269,6 +269,9 @@ def test_packed_weights_are_kept_beside_the_model_and_mapped(build, tmp_path):
     assert len(set(answers)) == 1
     serve(["written"], TEXTMILL_CPU="portable")
     assert len(list(folder.glob("textmill-packed.*.bin"))) == 2
+    config = folder / "config.json"  # which says what packed numbers mean
+    config.write_text(config.read_text() + "\n")
+    serve(["written"])
 
 
 def test_the_container_role(build, model, tmp_path):
