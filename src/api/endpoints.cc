@@ -32,6 +32,10 @@ Value deployed(Exchange& ex, store::Connection& connection, const Value& variant
   if (container->find("ModelDataSource"))
     throw invalid(
         fmt::format("Model {}: ModelDataSource is not served; a model.tar.gz in ModelDataUrl is.", model));
+  if (const Value* alone = body.find("EnableNetworkIsolation"); alone && *alone->boolean())
+    throw invalid(fmt::format(
+        "Model {}: EnableNetworkIsolation is not served for endpoints: the program could reach others.",
+        model));
   if (text_in(*container, "Mode") == "MultiModel")
     throw invalid(fmt::format("Model {}: the mode MultiModel is not served.", model));
   Value out = variant;

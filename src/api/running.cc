@@ -59,14 +59,27 @@ struct Source {
   bool over = false;
 };
 
-Source source_of(Platform& platform, store::Connection& c, const std::string& name) {
-  if (auto job = platform.resources.find(c, records::kTrainingJob, name))
-    return {"job", *job, std::string(fleet::kTrainingLogGroup), job->name + "/",
-            !records::TrainingJobs::is_live(job->status)};
-  if (auto endpoint = platform.resources.find(c, records::kEndpoint, name))
-    return {"endpoint", *endpoint, "/aws/sagemaker/Endpoints/" + endpoint->name, "",
-            endpoint->status == "Failed"};
-  throw base::Error(base::Kind::not_found, fmt::format("there is no training job and no endpoint {}", name));
+/// Of a job and an endpoint of one name the one that is not over, unless `kind` says which.
+Source source_of(Platform& platform, store::Connection& c, const std::string& name, std::string_view kind) {
+  std::vector<Source> found;
+  if (auto job = platform.resources.find(c, records::kTrainingJob, name); job && kind != "endpoint")
+    found.push_back({"job", *job, std::string(fleet::kTrainingLogGroup), job->name + "/",
+                     !records::TrainingJobs::is_live(job->status)});
+  if (auto endpoint = platform.resources.find(c, records::kEndpoint, name); endpoint && kind != "job")
+    found.push_back({"endpoint", *endpoint, "/aws/sagemaker/Endpoints/" + endpoint->name, "",
+                     endpoint->status == "Failed"});
+  if (found.size() == 2 && found[0].over == found[1].over)
+    throw base::Error(
+        base::Kind::invalid,
+        fmt::format("{} is a training job and an endpoint: --kind job or --kind endpoint", name));
+  if (found.empty())
+    throw base::Error(base::Kind::not_found,
+                      fmt::format("there is no {} {}",
+                                  kind == "job"        ? "training job"
+                                  : kind == "endpoint" ? "endpoint"
+                                                       : "training job and no endpoint",
+                                  name));
+  return found.size() == 2 && found[0].over ? found[1] : found[0];
 }
 
 /// Its streams: their numbers, and their names without what all have in common.
@@ -109,7 +122,7 @@ Response logs_page(Platform& platform, const Request& request) {
       Json::object({{"news", static_cast<int64_t>(platform.news.version())}});  // before what it may miss
   Json::Array events;
   platform.store.database().read([&](store::Connection& c) {
-    Source source = source_of(platform, c, view.at("name").string());
+    Source source = source_of(platform, c, view.at("name").string(), view.get_string("kind", ""));
     auto streams = streams_of(platform, c, source);
     store::EventQuery query{.after = after, .limit = kLines};
     for (const auto& [id, name] : streams) query.streams.push_back(id);
@@ -142,10 +155,11 @@ Response news_page(Platform& platform, const Request& request) {
 
 Response stop_page(Platform& platform, const Request& request) {
   Json body = format::parse_json(request.body.text(), "request");
-  std::string name = format::JsonView(body, "request").at("name").string();
+  format::JsonView view(body, "request");
+  std::string name = view.at("name").string(), kind = view.get_string("kind", "");
   records::TrainingJobs jobs(platform.resources);
   platform.store.database().write([&](store::Connection& c) {
-    Source source = source_of(platform, c, name);
+    Source source = source_of(platform, c, name, kind);
     if (source.kind == "job") {
       jobs.stop(c, name);
     } else {

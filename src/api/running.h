@@ -8,11 +8,11 @@ namespace textmill::api {
 
 /// {"running": [{kind, name, status, secondary, since, message}]}: jobs that are not over, endpoints.
 http::Response running_page(Platform& platform, const http::Request& request);
-/// {"name", "after"?} -> {"kind", "status", "over", "reason", "events": [{time, stream, text}], "after", "news"}
+/// {"name", "kind"?, "after"?} -> {"kind", "status", "over", "reason", "events": [{time, stream, text}], "after", "news"}
 http::Response logs_page(Platform& platform, const http::Request& request);
 /// {"news"}: answers when there is some since then.
 http::Response news_page(Platform& platform, const http::Request& request);
-/// {"name"}: of a training job.
+/// {"name", "kind"?}: a training job is stopped, an endpoint deleted.
 http::Response stop_page(Platform& platform, const http::Request& request);
 /// {"caches": [{what, name, bytes, in_use}]}
 http::Response caches_page(Platform& platform, const http::Request& request);

@@ -19,6 +19,8 @@ namespace {
 using format::Json;
 using format::JsonView;
 
+constexpr Option kKind{"kind", "job|endpoint", "where both have that name", true};
+
 bool for_eyes() { return ::isatty(STDOUT_FILENO) == 1; }
 
 fmt::text_style style_of(std::string_view status) {
@@ -69,17 +71,28 @@ void print_lines(const JsonView& answer) {
       continue;
     }
     std::string stream = event.at("stream").string();
-    out.line() += fmt::format(fg(fmt::terminal_color::cyan), "{}", stream.substr(0, stream.rfind('-')));
+    if (answer.at("kind").string() == "job") stream = stream.substr(0, stream.rfind('-'));  // a time
+    out.line() += fmt::format(fg(fmt::terminal_color::cyan), "{}", stream);
     out.line() += " " + event.at("text").string() + "\n";
   }
   out.finish();
 }
 
+Json what_is_named(const Values& values) {
+  return Json::object({{"name", values.text("NAME")}, {"kind", values.text("kind")}});
+}
+
 int logs(const Values& values) {
   base::Path folder = data_folder(values);
-  Json asked = Json::object({{"name", values.text("NAME")}});
-  while (true) {
-    Json answer = call_server(folder, "POST", "logs", asked);
+  Json asked = what_is_named(values), answer;
+  for (bool again = false;; again = true) {
+    try {
+      answer = call_server(folder, "POST", "logs", asked);
+    } catch (const base::Error& error) {
+      if (again && error.kind() == base::Kind::not_found) return 0;  // it was deleted: that is its end
+      throw;
+    }
+    asked.set("kind", *answer.find("kind"));
     JsonView view(answer, "logs");
     print_lines(view);
     if (const Json* after = answer.find("after")) asked.set("after", *after);
@@ -94,7 +107,7 @@ int logs(const Values& values) {
 }
 
 int stop(const Values& values) {
-  call_server(data_folder(values), "POST", "stop", Json::object({{"name", values.text("NAME")}}));
+  call_server(data_folder(values), "POST", "stop", what_is_named(values));
   return 0;
 }
 
@@ -134,7 +147,7 @@ Command logs_command() {
   return {"logs",
           "what a training job or an endpoint says; of one that failed, why",
           {{"NAME", "of the job or endpoint"}},
-          {{"follow", "", "go on until it is over", true, 'f'}, kDataDir},
+          {{"follow", "", "go on until it is over", true, 'f'}, kKind, kDataDir},
           logs};
 }
 
@@ -142,7 +155,7 @@ Command stop_command() {
   return {"stop",
           "ends a training job (its artifact is kept) or takes an endpoint out of service",
           {{"NAME", "of the job or endpoint"}},
-          {kDataDir},
+          {kKind, kDataDir},
           stop};
 }
 
