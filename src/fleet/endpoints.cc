@@ -78,8 +78,9 @@ Endpoints::Endpoints(store::Store& store, const records::Resources& resources, R
 
 Endpoints::~Endpoints() {
   thread_.request_stop();
-  stop_.request_stop();
   wake();
+  if (thread_.joinable()) thread_.join();
+  for (auto& [id, known] : known_) known.stop.request_stop();
 }
 
 void Endpoints::start(Access server, std::chrono::seconds hung) {
@@ -154,8 +155,9 @@ bool Endpoints::tend(Resource& endpoint, std::vector<Resource*>& replicas) {
   bool acted = false;
   for (const auto& action : actions) {
     if (action.what == plan::EndpointAction::What::start &&
-        std::ranges::count_if(known_, [](const auto& one) { return one.second.preparing != nullptr; }) >=
-            static_cast<ptrdiff_t>(kAtOnce))
+        std::ranges::count_if(known_, [](const auto& one) {
+          return one.second.preparing && !one.second.installing;
+        }) >= static_cast<ptrdiff_t>(kAtOnce))
       continue;
     act(endpoint, action);
     acted = true;
@@ -263,14 +265,18 @@ void Endpoints::act(Resource& endpoint, const plan::EndpointAction& action) {
             {{"endpoint", endpoint.name}, {"of", action.of}, {"reason", action.reason}});
   switch (action.what) {
     case What::start: return start_instance(endpoint, action.of);
-    case What::ready: setbacks_.clear(); return set_status(records::kReplica, action.of, "Ready");
-    case What::stop: return set_status(records::kReplica, action.of, "Stopping");
+    case What::ready: return set_status(records::kReplica, action.of, "Ready");
+    case What::stop:
+      known_[action.of].stop.request_stop();
+      return set_status(records::kReplica, action.of, "Stopping");
     case What::forget: return forget(action.of, endpoint.name, !action.reason.empty());
     case What::in_service: return put_in_service(endpoint.name);
     case What::fail: return fail(endpoint, action.reason);
     case What::remove:
       store_.database().write(
           [&](store::Connection& c) { resources_.remove(c, records::kEndpoint, endpoint.name); });
+      std::erase_if(setbacks_, [&](const auto& one) { return one.first.starts_with(endpoint.name + "/"); });
+      told_.announce();
   }
 }
 
@@ -319,6 +325,7 @@ void Endpoints::forget(const std::string& id, const std::string& endpoint, bool 
   known_.erase(id);
   if (!failed) return;
   Setback& setback = setbacks_[endpoint + "/" + variant];
+  if (base::steady_now() > setback.until + kMostPause) setback.count = 0;  // it went well for long enough
   auto pause = std::chrono::milliseconds(500) * (1 << std::min(setback.count++, 7));
   setback.until = base::steady_now() + std::min<std::chrono::milliseconds>(pause, kMostPause);
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <deque>
 #include <map>
 #include <memory>
@@ -44,6 +45,8 @@ class Endpoints {
   /// What is known of an instance beside its row.
   struct Known {
     std::shared_ptr<Replica> replica;
+    std::stop_source stop;                               // of what lays it out
+    std::atomic<bool> installing = false;                // requirements.txt: that may take its time
     std::unique_ptr<base::Work<std::string>> preparing;  // why it could not be started; empty: it runs
     std::unique_ptr<base::Work<bool>> pinging;           // whether /ping gave a good answer
     std::string trouble;
@@ -53,7 +56,7 @@ class Endpoints {
     base::SteadyTime heard, asked;  // of a ready one: its last answer, our last /ping
     base::SteadyTime stopping_since;
   };
-  /// Instances that fail one after the other are started ever more slowly.
+  /// Instances that fail one after the other, whatever they answered before, are started ever more slowly.
   struct Setback {
     int count = 0;
     base::SteadyTime until;
@@ -74,8 +77,8 @@ class Endpoints {
 
   void act(records::Resource& endpoint, const plan::EndpointAction& action);
   void start_instance(const records::Resource& endpoint, const std::string& variant);
-  std::string prepare(const std::string& id, const records::Resource& endpoint, const std::string& variant,
-                      uint16_t port, const std::string& token);
+  std::string prepare(Known& known, const std::string& id, const records::Resource& endpoint,
+                      const std::string& variant, uint16_t port, const std::string& token);
   void forget(const std::string& id, const std::string& endpoint, bool failed);
   void set_status(const records::Kind& kind, const std::string& name, std::string_view status);
   void put_in_service(const std::string& name);
@@ -95,7 +98,6 @@ class Endpoints {
   ModelCache models_;
   Access server_;
   std::chrono::seconds hung_{0};
-  std::stop_source stop_;                    // of its threads
   base::Descriptor news_, awake_;            // inotify of journals; eventfd
   std::map<std::string, Known> known_;       // its threads wake this one
   std::map<std::string, Setback> setbacks_;  // by endpoint/variant

@@ -109,12 +109,13 @@ void Endpoints::start_instance(const Resource& endpoint, const std::string& vari
     token = records::open_attempt(c, row.id).token;  // its credentials end with it
     stream_of(c, group_of(c, resources_, endpoint.name), variant + "/" + id);
   });
-  known_[id].preparing = std::make_unique<base::Work<std::string>>(
-      [=, this] { return prepare(id, endpoint, variant, port, token); }, [this] { wake(); });
+  Known& known = known_[id];
+  known.preparing = std::make_unique<base::Work<std::string>>(
+      [=, this, &known] { return prepare(known, id, endpoint, variant, port, token); }, [this] { wake(); });
 }
 
-std::string Endpoints::prepare(const std::string& id, const Resource& endpoint, const std::string& variant,
-                               uint16_t port, const std::string& token) {
+std::string Endpoints::prepare(Known& known, const std::string& id, const Resource& endpoint,
+                               const std::string& variant, uint16_t port, const std::string& token) {
   try {
     const Json& row = variant_of(endpoint, variant);
     const Json& container = *row.find("Container");
@@ -137,30 +138,38 @@ std::string Endpoints::prepare(const std::string& id, const Resource& endpoint, 
       task.limits = limits_of(type, 0, this_machine(), task.notes);
     const Json* caller = endpoint.body.find("_Caller");
     task.environment = server_.environment(resources_.account(), caller ? *caller : Json(), token, kForEver);
+    task.environment["SAGEMAKER_REGION"] = resources_.account().region;
+    const Json* said = container.find("Environment");
+    const Json environment = said ? *said : Json::object({});
+    for (const auto& [name, value] : *environment.object()) task.environment[name] = *value.string();
+    // Whatever the model says: this is where we look for it.
     task.environment["SAGEMAKER_BIND_TO_PORT"] = std::to_string(port);
     task.environment["SAGEMAKER_SAFE_PORT_RANGE"] = fmt::format("{}-{}", port, port);
-    task.environment["SAGEMAKER_REGION"] = resources_.account().region;
-    std::string script;
-    if (const Json* environment = container.find("Environment")) {
-      for (const auto& [name, value] : *environment->object()) task.environment[name] = *value.string();
-      script = text(*environment, "SAGEMAKER_PROGRAM");
+    Path code = model / "code";
+    if (std::string source = text(environment, "SAGEMAKER_SUBMIT_DIRECTORY"); source.starts_with("s3://")) {
+      code = models_.path(models_.unpack(source));
+      std::filesystem::create_directory_symlink(code, place.input(id, "code"));
     }
     auto program = serving_program({.image = text(container, "Image"),
                                     .model = model,
-                                    .script = script,
+                                    .code = code,
+                                    .script = text(environment, "SAGEMAKER_PROGRAM"),
                                     .program = program_,
                                     .data_folder = store_.folder()});
     task.command = program.command;
     task.visible.insert(task.visible.end(), program.visible.begin(), program.visible.end());
     if (!server_.certificate.empty()) task.visible.push_back(server_.certificate);
-    if (Path wanted = model / "code/requirements.txt";
+    if (Path wanted = code / "requirements.txt";
         !program.environment.empty() &&
-        std::filesystem::is_regular_file(std::filesystem::symlink_status(wanted)))
+        std::filesystem::is_regular_file(std::filesystem::symlink_status(wanted))) {
+      known.installing = true;
+      wake();  // others may be laid out meanwhile
       add_requirements(task, requirements_.install(program.environment, base::read_file(wanted, 1 << 20),
-                                                   stop_.get_token()));
+                                                   known.stop.get_token()));
+    }
     models_.trim();
     write_task(place.task(), task);
-    start_runner(place);
+    if (!known.stop.stop_requested()) start_runner(place);
     return {};
   } catch (const base::Error& error) {
     using enum base::Kind;

@@ -77,6 +77,7 @@ Jobs::~Jobs() {
   wake();
   thread_.join();
   for (auto& [token, preparing] : preparing_) preparing.stop.request_stop();
+  preparing_.clear();  // they wake this one
 }
 
 void Jobs::start(JobOptions options) {
@@ -128,18 +129,21 @@ void Jobs::pass() {
     auto begin = base::steady_now();
     more = false;
     due_.reset();
-    auto live = store_.database().read([&](store::Connection& c) { return jobs_.live(c); });
+    std::vector<records::Resource> live;
+    std::map<int64_t, records::Attempt> open;
+    store_.database().read([&](store::Connection& c) {
+      live = jobs_.live(c);
+      for (auto& attempt : records::open_attempts(c)) open.emplace(attempt.resource, std::move(attempt));
+    });
     double now = seconds(base::wall_now());
     machine_.used = 0;
-    for (const auto& attempt :
-         store_.database().read([](store::Connection& c) { return records::open_attempts(c); })) {
-      for (const auto& job : live)
-        if (job.id == attempt.resource)
-          machine_.used += std::min(cpus_of(job.body, machine_.cpus), machine_.cpus);
-    }
+    machine_.awaited = false;
+    for (const auto& job : live)
+      if (open.contains(job.id)) machine_.used += std::min(cpus_of(job.body, machine_.cpus), machine_.cpus);
     for (auto& job : live) {
       try {
-        more = tend(job, now) || more;
+        auto attempt = open.find(job.id);
+        more = tend(job, attempt == open.end() ? std::nullopt : std::optional(attempt->second), now) || more;
         troubles_.erase(job.id);
       } catch (const std::exception& error) {
         give_up(job, error);
@@ -150,14 +154,12 @@ void Jobs::pass() {
   }
 }
 
-bool Jobs::tend(records::Resource& job, double now) {
-  std::optional<records::Attempt> attempt;
+bool Jobs::tend(records::Resource& job, std::optional<records::Attempt> attempt, double now) {
   plan::Job seen = look(job, attempt);
   auto action = plan::decide(seen, machine_, now);
-  act(job, attempt, action);
+  bool acted = act(job, attempt, action);
   if (auto next = plan::next_look(seen); next && *next > now) due_ = std::min(due_.value_or(*next), *next);
-  return std::holds_alternative<plan::Start>(action) || std::holds_alternative<plan::Retry>(action) ||
-         std::holds_alternative<plan::Finish>(action);
+  return acted;
 }
 
 plan::Job Jobs::look(const records::Resource& job, std::optional<records::Attempt>& attempt) {
@@ -172,16 +174,8 @@ plan::Job Jobs::look(const records::Resource& job, std::optional<records::Attemp
   if (stopping.find("MaxPendingTimeInSeconds"))
     seen.most_pending = number(stopping, "MaxPendingTimeInSeconds");
   seen.ever_ran = job.body.find("TrainingStartTime") != nullptr;
-  attempt = store_.database().read([&](store::Connection& c) { return records::last_attempt(c, job.id); });
   if (!attempt) return seen;
   seen.retries -= attempt->number - 1;
-  bool open = store_.database()
-                  .read([&](store::Connection& c) { return records::attempt_is_open(c, attempt->token); })
-                  .value_or(false);
-  if (!open) {
-    attempt.reset();
-    return seen;
-  }
   AttemptFolder where = folder(attempt->token);
   if (!was_begun(where)) {
     if (attempt->offset > 0) {  // a backup was restored, in which what ran is not: it begins anew
@@ -210,22 +204,26 @@ plan::Job Jobs::look(const records::Resource& job, std::optional<records::Attemp
   return seen;
 }
 
-void Jobs::act(records::Resource& job, std::optional<records::Attempt>& attempt,
+/// True if what comes next is to be looked at now.
+bool Jobs::act(records::Resource& job, std::optional<records::Attempt>& attempt,
                const plan::JobAction& action) {
-  if (const auto* start = std::get_if<plan::Start>(&action)) begin_attempt(job, *start);
+  if (const auto* start = std::get_if<plan::Start>(&action)) return begin_attempt(job, *start), true;
   if (std::holds_alternative<plan::Spawn>(action)) spawn(job, *attempt);
-  if (const auto* wait = std::get_if<plan::Wait>(&action)) pending(job.name, wait->message);
+  if (const auto* wait = std::get_if<plan::Wait>(&action)) pending(job, wait->message);
   if (std::holds_alternative<plan::AskToStop>(action) &&
       !std::filesystem::exists(folder(attempt->token).stop())) {
     base::log(base::Level::info, "job_asked_to_stop", {{"job", job.name}, {"attempt", attempt->number}});
     ask_to_stop(folder(attempt->token));
   }
-  if (const auto* again = std::get_if<plan::Retry>(&action)) retry(job.name, *attempt, again->message);
-  if (const auto* end = std::get_if<plan::Finish>(&action)) {
-    if (attempt && began_meanwhile(attempt->token)) return;  // it is asked to stop when it is looked at next
-    finish(job.name, *end);
-    if (attempt) forget(attempt->token);
-  }
+  const auto* again = std::get_if<plan::Retry>(&action);
+  const auto* end = std::get_if<plan::Finish>(&action);
+  if (!again && !end) return false;
+  if (attempt && preparing_.contains(attempt->token))  // it may begin after all, and is then asked to stop
+    return no_longer_prepared(attempt->token);
+  if (again) return retry(job.name, *attempt, again->message), true;
+  finish(job.name, *end);
+  if (attempt) forget(attempt->token);
+  return true;
 }
 
 /// Commits the attempt first: whoever finds the row knows that a runner may exist.
@@ -284,19 +282,14 @@ std::string Jobs::laid_out(const records::Resource& job, const records::Attempt&
   }
 }
 
-/// Ends the laying out of an attempt. True if a runner came of it after all.
-bool Jobs::began_meanwhile(const std::string& token) {
-  if (!preparing_.contains(token)) return false;
-  no_longer_prepared(token);
-  return was_begun(folder(token));
-}
-
-/// Waits for the thread that lays the attempt out.
-void Jobs::no_longer_prepared(const std::string& token) {
+/// Asks the thread that lays the attempt out to end. False: it has not yet, and wakes this one when it has.
+bool Jobs::no_longer_prepared(const std::string& token) {
   auto found = preparing_.find(token);
-  if (found == preparing_.end()) return;
+  if (found == preparing_.end()) return true;
   found->second.stop.request_stop();
+  if (!found->second.trouble->result()) return false;
   preparing_.erase(found);
+  return true;
 }
 
 /// A job that cannot be looked after, such as one whose journal is broken, ends: its program first. What may pass, as a
@@ -308,6 +301,7 @@ void Jobs::give_up(const records::Resource& job, const std::exception& error) {
   if (++troubles_[job.id] < kTroubles) return;
   auto attempt =
       store_.database().read([&](store::Connection& c) { return records::last_attempt(c, job.id); });
+  if (attempt && !no_longer_prepared(attempt->token)) return;
   if (attempt && is_alive(folder(attempt->token))) return ask_to_stop(folder(attempt->token));
   finish(job.name, {"Failed", "Failed", fmt::format("InternalServerError: {}", error.what())});
   troubles_.erase(job.id);
@@ -363,10 +357,11 @@ void Jobs::prepare(const records::Resource& job, const records::Attempt& attempt
   write_task(where.task(), task);
 }
 
-void Jobs::pending(const std::string& name, const std::string& message) {
+void Jobs::pending(records::Resource& job, const std::string& message) {
+  machine_.awaited = true;
+  if (text(job.body, "SecondaryStatus") == "Pending" && text(job.body, "_Waited") == message) return;
   store_.database().write([&](store::Connection& c) {
-    auto job = resources_.get(c, kTrainingJob, name);
-    if (text(job.body, "SecondaryStatus") == "Pending" && text(job.body, "_Waited") == message) return;
+    job = resources_.get(c, kTrainingJob, job.name);
     jobs_.enter(job.body, "Pending", message, base::wall_now());
     job.body.set("_Waited", message);
     resources_.update(c, job);
@@ -409,7 +404,6 @@ void Jobs::forget(const std::string& token) {
     ::inotify_rm_watch(news_.get(), found->second);
     watched_.erase(found);
   }
-  no_longer_prepared(token);
   remove_attempt(folder(token));
 }
 

@@ -49,21 +49,20 @@ class Jobs {
   void run(std::stop_token stop);
   void wait();
   void pass();
-  bool tend(records::Resource& job, double now);
+  bool tend(records::Resource& job, std::optional<records::Attempt> attempt, double now);
   plan::Job look(const records::Resource& job, std::optional<records::Attempt>& attempt);
-  void act(records::Resource& job, std::optional<records::Attempt>& attempt, const plan::JobAction& action);
+  bool act(records::Resource& job, std::optional<records::Attempt>& attempt, const plan::JobAction& action);
 
   void begin_attempt(records::Resource& job, const plan::Start& start);
   void spawn(const records::Resource& job, const records::Attempt& attempt);
   void prepare(const records::Resource& job, const records::Attempt& attempt, const std::stop_token& stop);
-  void pending(const std::string& name, const std::string& message);
+  void pending(records::Resource& job, const std::string& message);
   void retry(const std::string& name, const records::Attempt& attempt, const std::string& message);
   void finish(const std::string& name, const plan::Finish& end);
   void give_up(const records::Resource& job, const std::exception& error);
   void watch(const records::Attempt& attempt);
   void forget(const std::string& token);
-  bool began_meanwhile(const std::string& token);
-  void no_longer_prepared(const std::string& token);
+  bool no_longer_prepared(const std::string& token);
   std::string laid_out(const records::Resource& job, const records::Attempt& attempt,
                        const std::stop_token& stop);
   void sweep();

@@ -81,10 +81,11 @@ std::set<std::string> ModelCache::in_use() const {
   std::set<std::string> out;
   std::error_code none;
   for (const auto& attempt : std::filesystem::directory_iterator(store_.folder() / "attempts", none)) {
-    std::error_code gone;
-    auto link =
-        std::filesystem::read_symlink(attempt.path() / attempt.path().filename() / "input/model", gone);
-    if (!gone) out.insert(link.filename());
+    for (const char* input : {"input/model", "input/code"}) {
+      std::error_code gone;
+      auto link = std::filesystem::read_symlink(attempt.path() / attempt.path().filename() / input, gone);
+      if (!gone) out.insert(link.filename());
+    }
   }
   out.merge(fresh_entries(folder_));
   return out;

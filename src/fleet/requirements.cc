@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <filesystem>
+#include <memory>
 
 #include "base/error.h"
 #include "base/hash.h"
@@ -24,6 +25,7 @@ constexpr uint64_t kMostText = 1 << 20, kMostInstalled = uint64_t{20} << 30;
 constexpr format::ArchiveLimits kMostSource{.bytes = uint64_t{1} << 30, .entries = 100'000};
 constexpr size_t kLastLines = 5;
 constexpr auto kMostTime = std::chrono::hours(1);
+constexpr auto kGrace = std::chrono::seconds(1);  // what pip had begun is thrown away
 constexpr const char *kHost = "pip", *kInput = "requirements";
 constexpr const char* kPip =
     "base=${SAGEMAKER_BASE_DIR:-/opt/ml}; exec \"$0\" -m pip install -q --disable-pip-version-check "
@@ -52,9 +54,22 @@ Requirements::Requirements(store::Store& store)
 Path Requirements::install(const Path& environment, const std::string& text, const std::stop_token& stop) {
   bool nothing = text.find_first_not_of(" \t\r\n") == text.npos;
   if (nothing || names_files(text)) return {};
-  std::lock_guard lock(mutex_);
-  Path to = folder_ / base::sha256_hex(environment.string() + '\n' + text).substr(0, 32);
-  if (!std::filesystem::exists(to)) run(environment, text, to, stop);
+  std::string name = base::sha256_hex(environment.string() + '\n' + text).substr(0, 32);
+  Path to = folder_ / name;
+  std::unique_lock lock(mutex_);
+  if (!freed_.wait(lock, stop, [&] { return !busy_.contains(name); }))
+    throw base::Error(base::Kind::cancelled, "the installation of requirements.txt");
+  if (!std::filesystem::exists(to)) {
+    busy_.insert(name);
+    lock.unlock();
+    auto free = [&](void*) {
+      lock.lock();
+      busy_.erase(name);
+      freed_.notify_all();
+    };
+    std::unique_ptr<void, decltype(free)> turn(this, free);
+    run(environment, text, to, stop);
+  }
   std::filesystem::last_write_time(to, std::filesystem::file_time_type::clock::now());
   trim_cache(folder_, kMostInstalled, in_use());
   return to;
@@ -92,6 +107,7 @@ void Requirements::run(const Path& environment, const std::string& text, const P
   Task task{.name = "requirements.txt",
             .command = {"/bin/sh", "-c", kPip, environment / "bin/python"},
             .hosts = {kHost},
+            .grace = kGrace,
             .most = kMostTime,
             .hidden = hidden_paths(store_.folder()),
             .visible = system_paths(),

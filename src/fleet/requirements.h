@@ -1,5 +1,6 @@
 #pragma once
 
+#include <condition_variable>
 #include <mutex>
 #include <set>
 #include <stop_token>
@@ -35,7 +36,9 @@ class Requirements {
 
   store::Store& store_;
   const base::Path folder_;
-  std::mutex mutex_;  // one at a time
+  std::mutex mutex_;
+  std::set<std::string> busy_;  // folders that are being installed into: each by one thread
+  std::condition_variable_any freed_;
 };
 
 /// requirements.txt of a packed source folder, "s3://bucket/sourcedir.tar.gz"; empty: none in it, or no such object.

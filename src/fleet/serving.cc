@@ -35,12 +35,12 @@ ServingProgram script_program(const ServingRequest& request, const Image& row) {
 
 ServingProgram framework_program(const ServingRequest& request, const Image& row) {
   std::string script = request.script.empty() ? "inference.py" : request.script;
-  if (std::filesystem::exists(request.model / "code" / script)) return script_program(request, row);
+  if (std::filesystem::exists(request.code / script)) return script_program(request, row);
   if (!request.model.empty() && is_ours(request)) return {.command = {request.program.string(), "serve"}};
-  throw invalid(
-      fmt::format("The model for the image {} has no code/{}, and is none that textmill serves by itself "
-                  "(textmill describe says which are).",
-                  request.image, script));
+  throw invalid(fmt::format(
+      "The model for the image {} has no {}/{}, and is none that textmill serves by itself "
+      "(textmill describe says which are).",
+      request.image, request.code == request.model / "code" ? "code" : "SAGEMAKER_SUBMIT_DIRECTORY", script));
 }
 
 }  // namespace

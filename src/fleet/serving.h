@@ -11,6 +11,7 @@ namespace textmill::fleet {
 struct ServingRequest {
   std::string image;   // of the container's description
   base::Path model;    // its unpacked artifact; may be empty
+  base::Path code;     // where its script is: code/ of the artifact, or what SAGEMAKER_SUBMIT_DIRECTORY names
   std::string script;  // SAGEMAKER_PROGRAM; empty: inference.py
   base::Path program;  // this executable
   base::Path data_folder;

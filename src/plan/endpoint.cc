@@ -63,7 +63,10 @@ class Decision {
     if (!variant) return end(instance);
     std::string why = failure(instance, *variant);
     if (!why.empty() && endpoint_.status == Endpoint::Status::creating && reason_.empty()) reason_ = why;
-    if (!instance.preparing && !instance.alive) return add(What::forget, instance.id, why);
+    if (!instance.preparing && !instance.alive) {
+      if (instance.status == Status::ready) why = "it ended by itself";
+      return add(What::forget, instance.id, why);
+    }
     if (!why.empty()) return add(What::stop, instance.id, why);
     if (instance.status == Status::ready && instance.hung)
       return add(What::stop, instance.id, "it does not answer any more, not even /ping");
@@ -72,8 +75,7 @@ class Decision {
 
   /// One that is not wanted any more; it may first answer what it has.
   void end(const Instance& instance) {
-    if (instance.preparing) return;
-    if (!instance.alive)
+    if (!instance.alive && !instance.preparing)
       add(What::forget, instance.id);
     else if (instance.status != Status::stopping)
       add(What::stop, instance.id);

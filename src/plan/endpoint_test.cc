@@ -22,6 +22,7 @@ struct Row {
 
 TEST(DecideEndpoint, ByTable) {
   Instance preparing{.id = "i", .variant = "v", .preparing = true};
+  Instance stopped{.id = "i", .variant = "v", .status = Is::stopping, .preparing = true};
   Instance never{.id = "i", .variant = "v"};
   Instance slow = one(Is::starting, true);
   slow.age = 1000;
@@ -53,7 +54,8 @@ TEST(DecideEndpoint, ByTable) {
       {"going", Now::deleting, {one(Is::stopping, true)}, {}},
       {"gone", Now::deleting, {one(Is::stopping, false)}, {What::forget}},
       {"nothing left", Now::deleting, {}, {What::remove}},
-      {"deleted while one is laid out", Now::deleting, {preparing}, {}},
+      {"deleted while one is laid out", Now::deleting, {preparing}, {What::stop}},
+      {"deleted, one is laid out no longer", Now::deleting, {stopped}, {}},
   };
   for (const Row& row : rows) {
     Endpoint endpoint{.status = row.status, .variants = {{.name = "v"}}, .instances = row.instances};
@@ -74,6 +76,12 @@ TEST(DecideEndpoint, FailsInTheServicesWords) {
             "logs for this endpoint. Its last lines: no module named torch");
   gone.last_words = std::string(5000, 'x');
   EXPECT_EQ(decide({.variants = {{.name = "v"}}, .instances = {gone}}).back().reason.size(), 1024u);
+}
+
+TEST(DecideEndpoint, OneThatEndsByItselfIsAFailureWhateverItAnsweredBefore) {
+  auto actions =
+      decide({.status = Now::in_service, .variants = {{.name = "v"}}, .instances = {one(Is::ready, false)}});
+  EXPECT_EQ(actions[0], (EndpointAction{What::forget, "i", "it ended by itself"}));
 }
 
 TEST(DecideEndpoint, FillsEachVariantAndKeepsItsPauses) {

@@ -27,6 +27,7 @@ Finish stopped(const Job& job, double now) {
 JobAction begin(const Job& job, const Machine& machine, double now) {
   if (auto end = deadline(job); job.stopping || (end && now >= *end)) return stopped(job, now);
   if (job.ran >= job.most_run) return Finish{"Stopped", "MaxRuntimeExceeded", ""};
+  if (machine.awaited) return Wait{"Waiting for capacity: jobs that were made earlier go first"};
   double wanted = std::min(job.cpus, machine.cpus);
   if (machine.used + wanted > machine.cpus)
     return Wait{fmt::format("Waiting for capacity: {:g} CPUs wanted, {:g} of {:g} in use", wanted,

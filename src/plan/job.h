@@ -40,6 +40,7 @@ struct Job {
 
 struct Machine {
   double cpus = 1, used = 0;
+  bool awaited = false;  // by a job that was made earlier
 };
 
 struct Nothing {

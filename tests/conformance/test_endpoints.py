@@ -4,13 +4,17 @@ import contextlib
 import io
 import json
 import os
+import pty
 import signal
+import subprocess
+import sys
 import tarfile
 import time
 
 import pytest
 from botocore.exceptions import ClientError, EventStreamError
 
+from .. import jobs
 from ..servers import await_that
 
 ARN = "arn:aws:sagemaker:us-east-1:123456789012"
@@ -300,12 +304,15 @@ def predict_fn(data, model):
 """
 
 
+def environment(server, name):
+    """An environment for scripts: this Python."""
+    folder = server.folder / "environments" / name / "bin"
+    folder.mkdir(parents=True)
+    (folder / "python").symlink_to(os.path.realpath(sys.executable))
+
+
 def test_a_users_script(server, runtime, deploy, upload, refused):
-    import sys
-    environment = server.folder / "environments" / "pytorch"
-    (environment / "bin").mkdir(parents=True, exist_ok=True)
-    if not (environment / "bin/python").exists():
-        (environment / "bin/python").symlink_to(os.path.realpath(sys.executable))
+    environment(server, "pytorch")
     url = upload({"code/inference.py": SCRIPT, "word": b"hello"})
     shown = deploy("763104351884.dkr.ecr.us-east-1.amazonaws.com/pytorch-inference:2.1-cpu-py310", url)
     assert shown["EndpointStatus"] == "InService", shown
@@ -347,3 +354,87 @@ def test_instances_outlive_the_server(build, tmp_path, program):
         await_that(lambda: gone(server.client("sagemaker"), "e"), "it is gone")
     finally:
         server.stop()
+
+
+def test_a_script_beside_its_model(server, runtime, deploy, upload):
+    """As the SDK deploys scikit-learn models: the artifact as it was trained, and the script in an archive of its own."""
+    environment(server, "scikit-learn")
+    image = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-scikit-learn:1.2-1-cpu-py3"
+    said = {"SAGEMAKER_PROGRAM": "script.py", "SAGEMAKER_SUBMIT_DIRECTORY": upload({"script.py": SCRIPT + b"import beside\n", "beside.py": b""})}
+    shown = deploy(image, upload({"word": b"hello"}), environment=said)
+    assert shown["EndpointStatus"] == "InService", shown
+    answer = runtime.invoke_endpoint(EndpointName=shown["EndpointName"], ContentType="application/json", Body=b"7")
+    assert json.loads(answer["Body"].read()) == {"model": "hello", "data": 7}
+    shown = deploy(image, upload({"word": b"hello"}), environment=said | {"SAGEMAKER_PROGRAM": "other.py"})
+    assert "has no SAGEMAKER_SUBMIT_DIRECTORY/other.py" in shown["FailureReason"]
+
+
+def test_packages_that_never_come_keep_nobody_waiting(server, sagemaker, deploy, upload, program):
+    python = server.folder / "environments/mxnet/bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/bin/sh\ncase "$*" in *pip*) trap "" TERM; while :; do sleep 1; done;; esac\n')
+    python.chmod(0o755)
+    waiting = [deploy("x/mxnet-inference:1", upload({"code/inference.py": b"", "code/requirements.txt": b"a==%d\n" % i}), wait=False)["EndpointName"] for i in range(5)]
+    await_that(lambda: len(list((server.folder / "cache/requirements").glob("*.partial/journal"))) == 5, "five installations run")
+    assert deploy(program(PROGRAM))["EndpointStatus"] == "InService"
+    for endpoint in waiting:
+        assert sagemaker.describe_endpoint(EndpointName=endpoint)["EndpointStatus"] == "Creating"
+        sagemaker.delete_endpoint(EndpointName=endpoint)
+    for endpoint in waiting:
+        await_that(lambda: gone(sagemaker, endpoint), f"{endpoint} is gone", 30)
+
+
+def test_one_that_ends_when_it_was_ready_is_started_ever_more_slowly(server, deploy, program):
+    shown = deploy(program(PROGRAM.replace("def do_GET(self):", "def do_GET(self):\n        import threading; threading.Timer(0.05, os._exit, [1]).start()")))
+    begun = lambda: [base_time(line) for line in server.log_lines() if line["event"] == "instance_started" and line["endpoint"] == shown["EndpointName"]]
+    times = await_that(lambda: len(t := begun()) >= 4 and t, "four were started", 30)
+    assert times[3] - times[0] > 1.4, times  # two pauses: half a second, and a second
+
+
+def base_time(line):
+    from datetime import datetime
+    return datetime.fromisoformat(line["time"].replace("Z", "+00:00")).timestamp()
+
+
+@pytest.mark.parametrize("port", ["9123", "abc"])
+def test_a_models_own_port_is_not_asked_for(deploy, program, runtime, port):
+    shown = deploy(program(PROGRAM), environment={"SAGEMAKER_BIND_TO_PORT": port})
+    assert shown["EndpointStatus"] == "InService" and answers(runtime, shown["EndpointName"])
+
+
+def test_isolation_is_not_promised(sagemaker, program, name, refused):
+    model = name("Alone")
+    sagemaker.create_model(ModelName=model, PrimaryContainer={"Image": program(PROGRAM)}, ExecutionRoleArn=ROLE, EnableNetworkIsolation=True)
+    sagemaker.create_endpoint_config(EndpointConfigName=model, ProductionVariants=[{"VariantName": "v", "ModelName": model, "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}])
+    code, _, message = refused(sagemaker.create_endpoint, EndpointName=model, EndpointConfigName=model)
+    assert code == "ValidationException" and f"Model {model}: EnableNetworkIsolation is not served for endpoints" in message
+
+
+def test_by_the_command_line(server, sagemaker, deploy, program, tmp_path, build):
+    """An endpoint with the name of a job that is over; its instances on a terminal; that it was deleted ends what follows it."""
+    endpoint = deploy(program(PROGRAM), count=2)["EndpointName"]
+    server.client("s3").create_bucket(Bucket="jobs")
+    tmp_path.chmod(0o755)
+    sagemaker.create_training_job(**jobs.request(endpoint, jobs.script(tmp_path, "job", "echo from the job")))
+    assert jobs.finish(sagemaker, endpoint)["TrainingJobStatus"] == "Completed"
+
+    def run(command, *more, **kwargs):
+        return subprocess.Popen([build / "textmill", command, endpoint, "--data-dir", server.folder, *more], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, **kwargs)
+
+    names = await_that(lambda: all((log := log_of(server, endpoint)).values()) and list(log), "both speak")
+    ours, theirs = pty.openpty()
+    shown = run("logs", stdout=theirs)
+    os.close(theirs)
+    text = b""
+    with contextlib.suppress(OSError):  # EIO: nobody holds the terminal any more
+        while piece := os.read(ours, 65536):
+            text += piece
+    os.close(ours)
+    assert shown.wait(30) == 0 and len(names) == 2 and all(name.encode() in text for name in names), text
+    assert run("logs", "--kind", "job", stdout=subprocess.PIPE).communicate(timeout=30)[0].count("from the job") == 1
+    follower = run("logs", "-f", stdout=subprocess.PIPE)
+    assert "AllTraffic/i-" in follower.stdout.readline()
+    stopper = run("stop", stdout=subprocess.PIPE)
+    assert stopper.wait(30) == 0, stopper.communicate()
+    await_that(lambda: gone(sagemaker, endpoint), "it is gone")
+    assert not follower.communicate(timeout=30)[1] and follower.returncode == 0

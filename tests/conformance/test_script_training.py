@@ -14,7 +14,8 @@ import zipfile
 
 import pytest
 
-from ..jobs import finish, log_of, request
+from ..jobs import channel, finish, log_of, request, script
+from ..servers import Server, await_that
 
 IMAGE = "763104351884.dkr.ecr.us-east-1.amazonaws.com/pytorch-training:2.1-cpu-py310"
 SCRIPT = """
@@ -76,6 +77,16 @@ def index():
         served.shutdown()
 
 
+def packed(files):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        for path, text in files.items():
+            info = tarfile.TarInfo(path)
+            info.size = len(text)
+            tar.addfile(info, io.BytesIO(text.encode()))
+    return buffer.getvalue()
+
+
 @pytest.fixture
 def train(server, name):
     """train({"entry.py": ...}, epochs=2): the job's description at its end."""
@@ -83,13 +94,7 @@ def train(server, name):
 
     def run(files, image=IMAGE, **hyperparameters):
         job = name("script")
-        buffer = io.BytesIO()
-        with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
-            for path, text in files.items():
-                info = tarfile.TarInfo(path)
-                info.size = len(text)
-                tar.addfile(info, io.BytesIO(text.encode()))
-        s3.put_object(Bucket="jobs", Key=f"{job}/source/sourcedir.tar.gz", Body=buffer.getvalue())
+        s3.put_object(Bucket="jobs", Key=f"{job}/source/sourcedir.tar.gz", Body=packed(files))
         own = {"sagemaker_program": "entry.py", "sagemaker_submit_directory": f"s3://jobs/{job}/source/sourcedir.tar.gz", "sagemaker_job_name": job}
         sagemaker.create_training_job(**request(job, image, HyperParameters={k: json.dumps(v) for k, v in (own | hyperparameters).items()},
                                                 algorithm={"MetricDefinitions": [{"Name": "loss", "Regex": "loss=([0-9.]+)"}]}))
@@ -160,3 +165,49 @@ def test_an_environment_that_is_not_there(train):
     job = train({"entry.py": SCRIPT}, image=IMAGE.replace("pytorch", "mxnet"), epochs=1)
     assert job["TrainingJobStatus"] == "Failed"
     assert job["FailureReason"].startswith("ClientError: The Python environment mxnet for the image") and "pip install mxnet" in job["FailureReason"]
+
+
+def test_a_script_without_a_network(server, name):
+    """The SDK then sends the source as a channel."""
+    sagemaker, job = server.client("sagemaker"), name("alone")
+    server.client("s3").put_object(Bucket="jobs", Key=f"{job}/source/sourcedir.tar.gz", Body=packed({"entry.py": SCRIPT}))
+    own = {"sagemaker_program": "entry.py", "sagemaker_submit_directory": "/opt/ml/input/data/code/sourcedir.tar.gz", "epochs": 1}
+    sagemaker.create_training_job(**request(job, IMAGE, HyperParameters={k: json.dumps(v) for k, v in own.items()}, EnableNetworkIsolation=True,
+                                            InputDataConfig=[channel("code", f"s3://jobs/{job}/source/sourcedir.tar.gz")]))
+    done = finish(sagemaker, job)
+    assert done["TrainingJobStatus"] == "Completed", done
+    assert model_of(server, done)["epochs"] == 1
+
+
+def test_packages_that_never_come_keep_nobody_waiting(build, tmp_path, textmill):
+    """Two jobs whose packages never come: each can be stopped, others run beside, the server ends."""
+    tmp_path.chmod(0o755)
+    server = Server(build / "textmill", tmp_path / "data", "--sync", "process", "--job-cpus", "8").start()
+    try:
+        sagemaker, s3 = server.client("sagemaker"), server.client("s3")
+        s3.create_bucket(Bucket="jobs")
+        python = server.folder / "environments/pytorch/bin/python"
+        python.parent.mkdir(parents=True)
+        python.write_text('#!/bin/sh\ncase "$*" in *pip*) trap "" TERM; while :; do sleep 1; done;; esac\n')
+        python.chmod(0o755)
+        runs = lambda: len(list((server.folder / "cache/requirements").glob("*.partial/journal")))
+
+        def start(job, package):
+            s3.put_object(Bucket="jobs", Key=f"{job}.tar.gz", Body=packed({"entry.py": "", "requirements.txt": package}))
+            own = {"sagemaker_program": "entry.py", "sagemaker_submit_directory": f"s3://jobs/{job}.tar.gz"}
+            sagemaker.create_training_job(**request(job, IMAGE, HyperParameters={k: json.dumps(v) for k, v in own.items()}))
+
+        start("first", "a==1\n")
+        start("other", "b==1\n")
+        await_that(lambda: runs() == 2, "both are installed at once")
+        start("same", "a==1\n")
+        sagemaker.stop_training_job(TrainingJobName="same")
+        sagemaker.stop_training_job(TrainingJobName="other")
+        sagemaker.create_training_job(**request("plain", script(tmp_path, "plain", "exit 0")))
+        assert finish(sagemaker, "plain")["TrainingJobStatus"] == "Completed"
+        for job in ("same", "other"):
+            assert finish(sagemaker, job)["TrainingJobStatus"] == "Stopped"
+        textmill("clean", "--free", "--data-dir", server.folder)
+        assert runs() == 1 and sagemaker.describe_training_job(TrainingJobName="first")["TrainingJobStatus"] == "InProgress"
+    finally:
+        assert server.stop() == 0  # first's too is given up

@@ -20,7 +20,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 BASE = os.environ.get("SAGEMAKER_BASE_DIR", "/opt/ml")
 MODEL = os.path.join(BASE, "model")
-CODE = os.path.join(MODEL, "code")
+# The artifact's own, or what was unpacked there.
+CODE = os.path.join(BASE if os.environ.get("SAGEMAKER_SUBMIT_DIRECTORY", "").startswith("s3://") else MODEL, "code")
 TEXT = ("application/json", "application/jsonlines", "text/")
 
 

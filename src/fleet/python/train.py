@@ -95,7 +95,10 @@ def fetch_code(url):
         return CODE
     if os.path.isdir(url):
         return url
-    raise Failed(f"sagemaker_submit_directory {url}: expected s3://bucket/key, or a folder that is there")
+    if os.path.isfile(url):  # of a channel, where there is no network
+        unpack(url, CODE)
+        return CODE
+    raise Failed(f"sagemaker_submit_directory {url}: expected s3://bucket/key, or a folder or archive that is there")
 
 
 def flags(hyperparameters):
