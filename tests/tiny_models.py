@@ -54,19 +54,25 @@ def reviews(path, rows, seed=0, labels=("neg", "pos")):
     return path
 
 
-POOLING = {"mean": "pooling_mode_mean_tokens", "cls": "pooling_mode_cls_token", "last-token": "pooling_mode_lasttoken"}
+POOLING = {"mean": ("pooling_mode_mean_tokens", "mean"), "cls": ("pooling_mode_cls_token", "cls"),
+           "last-token": ("pooling_mode_lasttoken", "lasttoken")}
 
 
-def sentence_model(folder, pooling="mean", normalize=True, prompts=None):
-    """The layout that sentence-transformers writes."""
+def pooling_config(pooling, today):
+    if today:
+        return {"embedding_dimension": 64, "pooling_mode": POOLING[pooling][1], "include_prompt": True}
+    return {"word_embedding_dimension": 64} | {flag: name == pooling for name, (flag, _) in POOLING.items()}
+
+
+def sentence_model(folder, pooling="mean", normalize=True, prompts=None, default_prompt=None, today=False):
+    """The layout that sentence-transformers writes, `today` (6.2) or before."""
     tiny_bert(folder)
     modules = [("Transformer", ""), ("Pooling", "1_Pooling")] + [("Normalize", "2_Normalize")] * normalize
     (folder / "modules.json").write_text(json.dumps([
         {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{name}"}
         for i, (name, path) in enumerate(modules)]))
     (folder / "1_Pooling").mkdir()
-    (folder / "1_Pooling/config.json").write_text(json.dumps(
-        {"word_embedding_dimension": 64} | {mode: name == pooling for name, mode in POOLING.items()}))
+    (folder / "1_Pooling/config.json").write_text(json.dumps(pooling_config(pooling, today)))
     if prompts:
-        (folder / "config_sentence_transformers.json").write_text(json.dumps({"prompts": prompts, "default_prompt_name": None}))
+        (folder / "config_sentence_transformers.json").write_text(json.dumps({"prompts": prompts, "default_prompt_name": default_prompt}))
     return folder

@@ -48,7 +48,7 @@ void answer_rows(tasks::Encoder& encoder, data::DatasetReader& reader, std::stop
     while (batch.size() < kRows && reader.next(rows[batch.size()])) {
       data::Example& row = rows[batch.size()];
       tasks::PackedItem& item = items[batch.size()];
-      item = row.input_ids.empty() ? encoder.encode(row.text, row.text_pair)
+      item = row.input_ids.empty() ? encoder.encode(encoder.modules().prompt() + row.text, row.text_pair)
                                    : tasks::unpad(row, reader, architecture, encoder.max_length().tokens);
       accept(row);
       batch.push_back(&item);

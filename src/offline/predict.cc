@@ -31,7 +31,7 @@ void predict(const PredictOptions& options, std::stop_token stop,
   tasks::Encoder encoder(options.model, options.encoder);
   log_choices(encoder);
   if (options.data.empty()) {
-    auto item = encoder.encode(options.text, options.pair);
+    auto item = encoder.encode(encoder.modules().prompt() + options.text, options.pair);
     const tasks::PackedItem* items[] = {&item};
     std::vector<float> outputs;
     encoder.run(items, outputs);

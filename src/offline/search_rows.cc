@@ -73,8 +73,7 @@ class Reader {
           Kind::invalid,
           reader.where() +
               ": a model without a classification head is measured on pairs of texts; give --text-pair");
-    auto prompt = modules_.prompts.find(modules_.default_prompt);
-    std::string before = prompt == modules_.prompts.end() ? "" : prompt->second;
+    std::string before = modules_.prompt();
     return {pack(before + row.text, {}), pack(before + *row.text_pair, {})};
   }
 

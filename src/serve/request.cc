@@ -261,7 +261,13 @@ Call read_predict(const CallRequest& request, const Model& model, int& failing) 
   if (model.embeds()) fail("the model is no classifier: it embeds; ask /embed");
   failing = 422;
   JsonView view(value, "body");
-  view.refuse_unknown({"inputs", "truncate", "truncation_direction", "raw_scores"});
+  view.refuse_unknown({"inputs", "truncate", "truncation_direction", "raw_scores", "parameters", "options"});
+  for (const char* name : {"parameters", "options"}) {  // which Hugging Face's clients add, empty
+    auto given = view.find(name);
+    if (!given || given->value().is_null()) continue;
+    for (const auto& [member, value] : given->object())
+      if (!value.value().is_null()) value.fail("nothing: /predict takes none; /invocations does");
+  }
   tasks::Truncation truncation = read_truncation(view);
   bool raw = view.get_boolean("raw_scores", false);
   JsonView inputs = view.at("inputs");

@@ -83,13 +83,14 @@ Service::Service(uint64_t max_body)
                             {.limit = max_body}});
         };
         post("/invocations", read_invocation);
+        post("/", read_invocation);
         post("/predict", read_predict);
         post("/embed", read_embed);
         post(kOpenAi, read_openai_embeddings);
         post(kOpenAiShort, read_openai_embeddings);
         auto healthy = [](const Model&) { return "{\"status\":\"healthy\"}"; };
         auto info = [](const Model& model) { return model.info; };
-        for (const char* path : {"/ping", "/health"}) {
+        for (const char* path : {"/", "/ping", "/health"}) {
           routes.push_back(
               {"GET", path, [this, healthy](http::Request& r) { return get(r, healthy); }, {}, false});
         }

@@ -1,5 +1,7 @@
 #include "tasks/footprint.h"
 
+#include <algorithm>
+
 namespace textmill::tasks {
 
 nn::Batch rows_of(const nn::Plan& plan, const models::EncoderInputs& inputs,
@@ -32,8 +34,15 @@ Footprint footprint(const nn::Plan& plan, const models::EncoderInputs& inputs,
     bytes.gradients += 4 * count;
     bytes.moments += 8 * count;
   }
+  nn::Batch batch = rows_of(plan, inputs, lengths);
+  for (const nn::Op& op : plan.recording.ops) {
+    if (op.kind != nn::Kind::linear || plan.recording.weights[op.weights[0]]->dtype() != nn::Dtype::i8)
+      continue;
+    const nn::TensorInfo& read = plan.recording.tensors[op.inputs[0]];
+    bytes.quantized = std::max(bytes.quantized, int64_t{batch.rows(read.space).count} * (read.cols + 4));
+  }
   nn::Layout layout;
-  plan.assign(rows_of(plan, inputs, lengths), layout);
+  plan.assign(batch, layout);
   bytes.activations = static_cast<int64_t>(layout.bytes);
   return bytes;
 }

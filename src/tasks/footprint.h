@@ -13,9 +13,10 @@ struct Footprint {
   int64_t packed = 0;                              // matrices, as products want them
   int64_t tables = 0;                              // embeddings and vectors that are not trained, f32
   int64_t activations = 0;                         // the arena
+  int64_t quantized = 0;                           // the largest input of a product in 8 bits, in 8 bits
   int64_t master = 0, gradients = 0, moments = 0;  // of training, f32
 
-  int64_t total() const { return packed + tables + activations + master + gradients + moments; }
+  int64_t total() const { return packed + tables + activations + quantized + master + gradients + moments; }
 };
 
 /// What running `plan` on sequences of these lengths takes; gradients, and what the optimizer holds, if it trains.

@@ -17,26 +17,32 @@ using format::Json, format::JsonView;
 using models::Pooling;
 
 struct Mode {
-  const char *file, *name;
+  const char *word,
+      *flag;  // in the pooling module's config.json, of today's Sentence Transformers and of older ones
+  const char* name;
   Pooling pooling;
 };
-constexpr Mode kModes[] = {{"pooling_mode_mean_tokens", "mean", Pooling::mean},
-                           {"pooling_mode_cls_token", "cls", Pooling::first},
-                           {"pooling_mode_lasttoken", "last-token", Pooling::last}};
+constexpr Mode kModes[] = {{"mean", "pooling_mode_mean_tokens", "mean", Pooling::mean},
+                           {"cls", "pooling_mode_cls_token", "cls", Pooling::first},
+                           {"lasttoken", "pooling_mode_lasttoken", "last-token", Pooling::last}};
 
 constexpr const char* kModules = "modules.json";
 constexpr const char* kPrompts = "config_sentence_transformers.json";
 
-Pooling read_pooling(const base::Path& file) {
-  Json json = format::read_json(file);
-  JsonView config(json, file.string());
+Pooling read_pooling(const JsonView& config) {
+  if (auto word = config.find("pooling_mode")) {
+    for (const Mode& mode : kModes) {
+      if (word->string() == mode.word) return mode.pooling;
+    }
+    word->fail("mean, cls or lasttoken: no other is built");
+  }
   const Mode* found = nullptr;
   int asked = 0;
   for (const auto& [name, value] : config.object()) {
     if (!name.starts_with("pooling_mode_") || !value.value().boolean() || !value.boolean()) continue;
     asked++;
     for (const Mode& mode : kModes) {
-      if (name == mode.file) found = &mode;
+      if (name == mode.flag) found = &mode;
     }
   }
   if (asked != 1 || !found) {
@@ -48,16 +54,20 @@ Pooling read_pooling(const base::Path& file) {
 /// "sentence_transformers.models.Pooling": what comes after the last dot.
 std::string_view class_of(std::string_view type) { return type.substr(type.rfind('.') + 1); }
 
-void read_modules(const base::Path& folder, const base::Path& file, SentenceModules& modules) {
+/// Whether a prompt's tokens are pooled too.
+bool read_modules(const base::Path& folder, const base::Path& file, SentenceModules& modules) {
   Json json = format::read_json(file);
-  bool pooled = false;
+  bool pooled = false, pools_prompts = true;
   for (const JsonView& module : JsonView(json, file.string()).array()) {
     std::string type = module.at("type").string();
     std::string_view name = class_of(type);
     if (name == "Pooling" && !pooled) {
       pooled = true;
       modules.files.push_back(base::Path(module.at("path").string()) / "config.json");
-      modules.pooling = read_pooling(folder / modules.files.back());
+      Json pooling = format::read_json(folder / modules.files.back());
+      JsonView config(pooling, (folder / modules.files.back()).string());
+      modules.pooling = read_pooling(config);
+      pools_prompts = config.get_boolean("include_prompt", true);
     } else if (name == "Normalize" && pooled) {
       modules.normalize = true;
     } else if (name != "Transformer" || pooled) {
@@ -66,6 +76,7 @@ void read_modules(const base::Path& folder, const base::Path& file, SentenceModu
     }
   }
   if (!pooled) JsonView(json, file.string()).fail("a Pooling module");
+  return pools_prompts;
 }
 
 void read_prompts(const base::Path& file, SentenceModules& modules) {
@@ -89,12 +100,25 @@ SentenceModules read_sentence_modules(const base::Path& folder) {
     if (found) modules.files.emplace_back(name);
     return found;
   };
+  bool pools_prompts = true;
   if (exists(kModules)) {
     modules.source = kModules;
-    read_modules(folder, folder / kModules, modules);
+    pools_prompts = read_modules(folder, folder / kModules, modules);
   }
   if (exists(kPrompts)) read_prompts(folder / kPrompts, modules);
+  bool has_prompts =
+      std::ranges::any_of(modules.prompts, [](const auto& prompt) { return !prompt.second.empty(); });
+  if (has_prompts && !pools_prompts) {
+    throw base::Error(base::Kind::invalid, folder.string() +
+                                               ": has prompts, and a Pooling module with include_prompt "
+                                               "false: leaving a prompt's tokens out is not built");
+  }
   return modules;
+}
+
+std::string SentenceModules::prompt() const {
+  auto found = prompts.find(default_prompt);
+  return found == prompts.end() ? "" : found->second;
 }
 
 std::vector<float> embedding_of(std::span<const float> row, bool normalize) {

@@ -19,6 +19,8 @@ struct SentenceModules {
   std::vector<base::Path> files;               // of the folder, that say so
   std::map<std::string, std::string> prompts;  // put before a text, by name
   std::string default_prompt;  // the name of what is put before if none is named; may be empty
+
+  std::string prompt() const;  // the default one's text
 };
 
 /// From modules.json, the pooling module's config.json and config_sentence_transformers.json. Without a modules.json the

@@ -47,8 +47,9 @@ def near(got, expected, tolerance=1e-4):
 
 @pytest.mark.parametrize("normalize", [True, False])
 @pytest.mark.parametrize("pooling", POOLING)
-def test_predict_prints_the_vectors_that_the_folder_s_modules_ask_for(textmill, tmp_path, pooling, normalize):
-    folder = sentence_model(tmp_path / "model", pooling, normalize)
+@pytest.mark.parametrize("today", [True, False])
+def test_predict_prints_the_vectors_that_the_folder_s_modules_ask_for(textmill, tmp_path, pooling, normalize, today):
+    folder = sentence_model(tmp_path / "model", pooling, normalize, today=today)
     (tmp_path / "texts.txt").write_text("\n".join(TEXTS) + "\n")
     for precision, tolerance in (("f32", 1e-4), ("bf16", 2e-2)):
         done = textmill("predict", folder, "--data", tmp_path / "texts.txt", "--precision", precision)
@@ -129,8 +130,10 @@ def test_openai_s_client(server, model):
 
 
 def test_hugging_face_s_client(server, model):
-    client = huggingface_hub.InferenceClient(f"http://127.0.0.1:{server.port}/embed")
-    assert near(client.feature_extraction(TEXTS[0]), reference(model, TEXTS[:1]))
+    for path in ("/embed", "", "/"):
+        client = huggingface_hub.InferenceClient(f"http://127.0.0.1:{server.port}{path}")
+        assert near(client.feature_extraction(TEXTS[0]), reference(model, TEXTS[:1]))
+    assert server.get("/")[0] == 200
 
 
 def test_info_and_health(server, build, tmp_path):
@@ -159,6 +162,11 @@ def test_predict_route(build, tmp_path):
         raw = {row["label"]: row["score"] for row in ask("the film", raw_scores=True)}
         total = sum(np.exp(list(raw.values())))
         assert {row["label"]: row["score"] for row in one} == pytest.approx({k: np.exp(v) / total for k, v in raw.items()}, abs=1e-5)
+        for path in ("/predict", "/"):
+            best = huggingface_hub.InferenceClient(f"http://127.0.0.1:{server.port}{path}").text_classification("the film")
+            assert (best.label, best.score) == (one[0]["label"], pytest.approx(one[0]["score"]))
+        status, answer, _ = server.ask({"inputs": "a", "parameters": {"top_k": 1}}, path="/predict")
+        assert status == 422 and "parameters.top_k" in json.loads(answer)["error"]
         for inputs in ([], ["a", "b", "c"], 3, [["a", "b", "c"]], [[]]):
             status, answer, _ = server.ask({"inputs": inputs}, path="/predict")
             assert status == 422 and "inputs" in json.loads(answer)["error"], answer
@@ -205,11 +213,27 @@ def test_modules_that_are_not_built_are_named(textmill, tmp_path, change, named)
         assert done.returncode == 2 and named in done.stderr, done.stderr
 
 
-def test_pooling_by_maximum_is_named(textmill, tmp_path):
+@pytest.mark.parametrize("config", ['{"pooling_mode_mean_tokens": true, "pooling_mode_max_tokens": true}', '{"pooling_mode": "max"}'])
+def test_pooling_by_maximum_is_named(textmill, tmp_path, config):
     folder = sentence_model(tmp_path / "model")
-    (folder / "1_Pooling/config.json").write_text('{"pooling_mode_mean_tokens": true, "pooling_mode_max_tokens": true}')
+    (folder / "1_Pooling/config.json").write_text(config)
     done = textmill("predict", folder, "a", check=False)
     assert done.returncode == 2 and "1_Pooling/config.json" in done.stderr and "lasttoken" in done.stderr
+
+
+def test_the_default_prompt_comes_before_every_text(build, textmill, tmp_path):
+    folder = sentence_model(tmp_path / "model", prompts={"q": "the good "}, default_prompt="q")
+    (tmp_path / "texts.tsv").write_text("text\na great film\n")
+    [expected] = reference(folder, ["the good a great film"])
+    with ModelServer(build, folder, "--precision", "f32") as server:
+        [served] = server.json({"inputs": "a great film"}, path="/embed")
+    for command in (["a great film"], ["--data", tmp_path / "texts.tsv"]):
+        vector = json.loads(textmill("predict", folder, *command, "--precision", "f32").stdout)
+        assert near(vector, expected) and vector == served
+    pooling = json.loads((folder / "1_Pooling/config.json").read_text()) | {"include_prompt": False}
+    (folder / "1_Pooling/config.json").write_text(json.dumps(pooling))
+    done = textmill("predict", folder, "a", check=False)
+    assert done.returncode == 2 and "include_prompt" in done.stderr
 
 
 def test_evaluate_of_labels_wants_a_head(textmill, model, tmp_path):

@@ -7,14 +7,26 @@ import pytest
 from tests.model_server import ModelServer
 
 
+@pytest.fixture(scope="module")
+def in_8_bits(textmill, minilm, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("memory")
+    pairs = [("a good film", "a great film", 5), ("it rains", "the sun shines", 1), ("a dog", "a cat", 3), ("yes", "no", 2)]
+    (folder / "pairs.tsv").write_text("text\tpair\tlabel\n" + "".join(f"{a}\t{b}\t{like}\n" for a, b, like in pairs))
+    textmill("quantize", minilm, "--data", folder / "pairs.tsv", "--text", "text", "--text-pair", "pair", "--label", "label",
+             "--max-loss", 1, "--output", folder / "model")
+    return folder / "model"
+
+
 @pytest.mark.parametrize("precision", ["f32", "bf16"])
-def test_serving_takes_what_the_plan_says(build, textmill, minilm, precision, tmp_path):
-    described = json.loads(textmill("describe", minilm).stdout)
+@pytest.mark.parametrize("quantized", [False, True])
+def test_serving_takes_what_the_plan_says(build, textmill, minilm, in_8_bits, precision, quantized, tmp_path):
+    folder = in_8_bits if quantized else minilm
+    described = json.loads(textmill("describe", folder).stdout)
     length, sequences = described["max_length"], described["memory"]["sequences"]
     vocabulary = list(range(described["vocabulary"]))
     batches = [[vocabulary[at : at + length] for at in range(first, min(first + sequences * length, len(vocabulary)), length)]
                for first in range(0, len(vocabulary), sequences * length)]
-    for file in minilm.iterdir():  # a folder of its own, as the server keeps packed weights in it
+    for file in folder.iterdir():  # a folder of its own, as the server keeps packed weights in it
         (tmp_path / file.name).symlink_to(file)
     with ModelServer(build, tmp_path, "--precision", precision, "--max-batch-tokens", sequences * length) as server:
         for batch in [*batches, [vocabulary[:length]] * sequences]:  # every row of the table is used once; the last is the largest
