@@ -28,7 +28,8 @@ from_cc() {
     *.cc) echo "$1" ;;
     *.h)
       if [ -f "${1%.h}.cc" ]; then echo "${1%.h}.cc"; return; fi
-      set -- "$(git grep -lF "#include \"${1#src/}\"" -- '*.cc' '*.h' | sort -t. -k2 | head -n 1)"
+      include="#include \"${1#src/}\""
+      set -- "$({ git grep -lF "$include" -- '*.cc' '*.h' ':!*_test.cc' | sort -t. -k2; git grep -lF "$include" -- '*_test.cc'; } | head -n 1)"
       [ -z "$1" ] || from_cc "$1" ;;
   esac
 }

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <tuple>
 
 #include "api/metric_statistic.h"
 
@@ -237,22 +236,19 @@ Value list_metrics(Exchange& ex) {
   if (found.size() > kMostListed) {
     found.pop_back();
     store::Series last = found.back();
-    last.unit = "\x7f";  // the others of that metric are the same metric
+    last.unit.assign(1, '\x7f');  // the others of that metric are the same metric
     out.set("NextToken", ex.platform.tokens.seal("ListMetrics", store::place(last)));
   }
-  auto metric = [](const store::Series& series) {
-    return std::tie(series.space, series.name, series.dimensions);
-  };
+  // Series of one metric in several units stand together.
+  auto [first, end] = std::ranges::unique(found, [](const store::Series& a, const store::Series& b) {
+    return a.space == b.space && a.name == b.name && a.dimensions == b.dimensions;
+  });
+  found.erase(first, end);
   Value::Array metrics;
-  const store::Series* previous = nullptr;
-  for (const store::Series& series : found) {
-    bool again = previous && metric(*previous) == metric(series);  // in another unit
-    previous = &series;
-    if (again) continue;
+  for (const store::Series& series : found)
     metrics.push_back(Value::object({{"Namespace", series.space},
                                      {"MetricName", series.name},
                                      {"Dimensions", dimension_list(series.dimensions)}}));
-  }
   out.set("Metrics", std::move(metrics));
   return out;
 }
