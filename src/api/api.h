@@ -52,6 +52,7 @@ class Api {
   fleet::News news_;
   fleet::Router router_;
   fleet::Requirements requirements_;
+  fleet::Remover remover_;
   fleet::Endpoints endpoints_;
   fleet::Jobs jobs_;
   Platform platform_;

@@ -62,11 +62,12 @@ bool ping(uint16_t port) {
 }  // namespace
 
 Endpoints::Endpoints(store::Store& store, const records::Resources& resources, Router& router,
-                     Requirements& requirements, News& news)
+                     Requirements& requirements, Remover& remover, News& news)
     : store_(store),
       resources_(resources),
       router_(router),
       requirements_(requirements),
+      remover_(remover),
       told_(news),
       program_(std::filesystem::read_symlink("/proc/self/exe")),
       models_(store, kMostModels),
@@ -314,7 +315,7 @@ void Endpoints::fail(const Resource& endpoint, const std::string& reason) {
 
 void Endpoints::forget(const std::string& id, const std::string& endpoint, bool failed) {
   std::string variant;
-  remove_attempt(folder(id));
+  remover_.remove(folder(id));
   store_.database().write([&](store::Connection& c) {
     if (auto row = resources_.find(c, records::kReplica, id)) {
       variant = text(row->body, "Variant");

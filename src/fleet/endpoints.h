@@ -13,6 +13,7 @@
 #include "fleet/access.h"
 #include "fleet/model_cache.h"
 #include "fleet/news.h"
+#include "fleet/remover.h"
 #include "fleet/requirements.h"
 #include "fleet/router.h"
 #include "fleet/task.h"
@@ -31,7 +32,7 @@ class Endpoints {
  public:
   /// Publishes what is ready, and does nothing else yet.
   Endpoints(store::Store& store, const records::Resources& resources, Router& router,
-            Requirements& requirements, News& news);
+            Requirements& requirements, Remover& remover, News& news);
   Endpoints(const Endpoints&) = delete;
   ~Endpoints();
 
@@ -93,6 +94,7 @@ class Endpoints {
   const records::Resources& resources_;
   Router& router_;
   Requirements& requirements_;
+  Remover& remover_;
   News& told_;  // what was done
   const base::Path program_;
   ModelCache models_;

@@ -60,10 +60,12 @@ plan::AttemptEnd end_of(const std::string& event) {
 
 }  // namespace
 
-Jobs::Jobs(store::Store& store, const records::Resources& resources, Requirements& requirements, News& news)
+Jobs::Jobs(store::Store& store, const records::Resources& resources, Requirements& requirements,
+           Remover& remover, News& news)
     : store_(store),
       resources_(resources),
       requirements_(requirements),
+      remover_(remover),
       told_(news),
       jobs_(resources),
       news_(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK)),
@@ -404,7 +406,7 @@ void Jobs::forget(const std::string& token) {
     ::inotify_rm_watch(news_.get(), found->second);
     watched_.erase(found);
   }
-  remove_attempt(folder(token));
+  remover_.remove(folder(token));
 }
 
 /// Folders of attempts that are closed, or that no row knows: what a killed server had no time to remove.
@@ -414,7 +416,7 @@ void Jobs::sweep() {
     bool open = store_.database()
                     .read([&](store::Connection& c) { return records::attempt_is_open(c, token); })
                     .value_or(false);
-    if (!open && !is_alive(folder(token))) remove_attempt(folder(token));
+    if (!open && !is_alive(folder(token))) remover_.remove(folder(token));
   }
 }
 

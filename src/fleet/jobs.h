@@ -10,6 +10,7 @@
 #include "base/time.h"
 #include "fleet/access.h"
 #include "fleet/news.h"
+#include "fleet/remover.h"
 #include "fleet/requirements.h"
 #include "fleet/task.h"
 #include "plan/job.h"
@@ -31,7 +32,8 @@ struct JobOptions {
 /// finds them by their locks.
 class Jobs {
  public:
-  Jobs(store::Store& store, const records::Resources& resources, Requirements& requirements, News& news);
+  Jobs(store::Store& store, const records::Resources& resources, Requirements& requirements, Remover& remover,
+       News& news);
   Jobs(const Jobs&) = delete;
   ~Jobs();
 
@@ -72,6 +74,7 @@ class Jobs {
   store::Store& store_;
   const records::Resources& resources_;
   Requirements& requirements_;
+  Remover& remover_;
   News& told_;  // what was done
   const records::TrainingJobs jobs_;
   JobOptions options_;
