@@ -202,6 +202,7 @@ TEST_F(ResourcesTest, FindsByArn) {
 TEST(Search, MatchesExpressions) {
   const Json document = format::parse_json(
       R"({"Name": "abc", "Size": 7, "CreationTime": 1767225600.5, "Tags": [{"Key": "team", "Value": "nlp"}],
+          "Text": {"epochs": "10"}, "FinalMetricDataList": [{"MetricName": "a:b.c", "Value": 0.8}],
           "Channels": [{"Name": "train", "Rows": 10}, {"Name": "test", "Rows": 2}], "Ready": true})",
       "document");
   struct Case {
@@ -218,6 +219,11 @@ TEST(Search, MatchesExpressions) {
       {R"({"Filters": [{"Name": "Ready", "Value": "true"}]})", true},
       {R"({"Filters": [{"Name": "CreationTime", "Operator": "GreaterThanOrEqualTo", "Value": "2026-01-01T00:00:00Z"}]})",
        true},
+      {R"({"Filters": [{"Name": "Text.epochs", "Operator": "GreaterThan", "Value": "5"}]})", true},
+      {R"({"Filters": [{"Name": "Text.epochs", "Operator": "Equals", "Value": "10.0"}]})", true},
+      {R"({"Filters": [{"Name": "Text.epochs", "Operator": "Equals", "Value": "nan"}]})", false},
+      {R"({"Filters": [{"Name": "Metrics.a:b.c", "Operator": "GreaterThan", "Value": "0.75"}]})", true},
+      {R"({"Filters": [{"Name": "Metrics.loss", "Operator": "Exists"}]})", false},
       {R"({"Filters": [{"Name": "CreationTime", "Operator": "LessThan", "Value": "2026-01-01T00:00:00Z"}]})",
        false},
       {R"({"Filters": [{"Name": "Tags.team", "Value": "nlp"}]})", true},
@@ -242,6 +248,25 @@ TEST(Search, MatchesExpressions) {
               matches(document, format::parse_json(R"({"Filters": [{"Operator": "Like"}]})", ""));
             }).first,
             base::Kind::invalid);
+}
+
+TEST(Search, Sorts) {
+  auto names = [](std::string_view by, bool descending) {
+    std::vector<Json> documents =
+        *format::parse_json(
+             R"([{"N": "a", "P": {"e": "9"}, "T": 3}, {"N": "b", "T": 2}, {"N": "c", "P": {"e": "10"}}, {"N": "d", "P": {"e": "x"}}])",
+             "documents")
+             .array();
+    sort_by(documents, by, descending);
+    std::string out;
+    for (const Json& one : documents) out += *one.find("N")->string();
+    return out;
+  };
+  EXPECT_EQ(names("P.e", false), "acdb");
+  EXPECT_EQ(names("P.e", true), "dcab");
+  EXPECT_EQ(names("T", false), "bacd");
+  EXPECT_EQ(names("N", true), "dcba");
+  EXPECT_EQ(failure([&] { names("nonsense", false); }).first, base::Kind::invalid);
 }
 
 }  // namespace

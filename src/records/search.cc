@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <optional>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "base/error.h"
@@ -25,7 +27,7 @@ std::string_view text_at(const Json& object, std::string_view name, std::string_
 std::optional<double> number_of(std::string_view text) {
   double value = 0;
   auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error == std::errc() && end == text.data() + text.size()) return value;
+  if (error == std::errc() && end == text.data() + text.size() && std::isfinite(value)) return value;
   return std::nullopt;
 }
 
@@ -44,13 +46,19 @@ void collect(const Json& value, std::string_view path, std::vector<const Json*>&
     collect(*member, path.substr(std::min(dot + 1, path.size())), found);
 }
 
+/// Lists that are written as if they were objects.
+constexpr struct {
+  std::string_view start, list, name;
+} kNamed[] = {{"Tags.", "Tags", "Key"}, {"Metrics.", "FinalMetricDataList", "MetricName"}};
+
 std::vector<const Json*> values_at(const Json& document, std::string_view path) {
   std::vector<const Json*> found;
-  if (path.starts_with("Tags.")) {
-    const Json* tags = document.find("Tags");
-    if (tags && tags->array())
-      for (const Json& tag : *tags->array())
-        if (text_at(tag, "Key") == path.substr(5)) found.push_back(tag.find("Value"));
+  for (const auto& [start, list, name] : kNamed) {
+    if (!path.starts_with(start)) continue;
+    const Json* all = document.find(list);
+    if (all && all->array())
+      for (const Json& one : *all->array())
+        if (text_at(one, name) == path.substr(start.size())) found.push_back(one.find("Value"));
     return found;
   }
   collect(document, path, found);
@@ -60,7 +68,10 @@ std::vector<const Json*> values_at(const Json& document, std::string_view path) 
 /// -1, 0 or 1; nothing when the two cannot be compared.
 std::optional<int> compare(const Json& value, std::string_view wanted) {
   auto sign = [](auto a, auto b) { return a < b ? -1 : a > b ? 1 : 0; };
-  if (const auto* text = value.string()) return sign(std::string_view(*text), wanted);
+  if (const auto* text = value.string()) {
+    auto one = number_of(*text), other = number_of(wanted);
+    return one && other ? sign(*one, *other) : sign(std::string_view(*text), wanted);
+  }
   if (const auto* truth = value.boolean()) return sign(*truth ? std::string_view("true") : "false", wanted);
   const double number = value.integer() ? static_cast<double>(*value.integer())
                         : value.real()  ? *value.real()
@@ -123,6 +134,29 @@ bool passes_nested(const Json& document, const Json& nested) {
 }
 
 }  // namespace
+
+void sort_by(std::vector<Json>& documents, std::string_view path, bool descending) {
+  using Key = std::optional<std::variant<double, std::string>>;
+  auto key_of = [&](const Json& document) -> Key {
+    auto values = values_at(document, path);
+    if (values.empty()) return std::nullopt;
+    const Json& value = *values[0];
+    if (value.integer()) return static_cast<double>(*value.integer());
+    if (value.real()) return *value.real();
+    std::string text = value.string() ? *value.string() : format::to_text(value);
+    if (auto number = number_of(text)) return *number;
+    return text;
+  };
+  std::vector<std::pair<Key, Json>> keyed;
+  for (Json& document : documents) keyed.emplace_back(key_of(document), std::move(document));
+  if (!keyed.empty() && std::ranges::none_of(keyed, [](const auto& one) { return one.first.has_value(); }))
+    throw base::Error(base::Kind::invalid, fmt::format("SortBy {}: none of the results has it.", path));
+  std::ranges::stable_sort(keyed, [&](const auto& a, const auto& b) {
+    if (!a.first || !b.first) return a.first.has_value() && !b.first;
+    return descending ? *b.first < *a.first : *a.first < *b.first;
+  });
+  for (size_t i = 0; i < keyed.size(); ++i) documents[i] = std::move(keyed[i].second);
+}
 
 bool matches(const Json& document, const Json& expression) {
   std::vector<bool> results;

@@ -65,6 +65,27 @@ def test_tokens(sagemaker, refused):
         "1 validation error detected: Value '101' at 'maxResults' failed to satisfy constraint: Member must have value less than or equal to 100")
 
 
+def test_search_by_what_a_job_came_to(sagemaker, tmp_path, name, refused):
+    image = jobs.script(tmp_path, "accuracy", "grep -o '[0-9.]*' input/config/hyperparameters.json | tail -1 | sed s/^/acc=0./")
+    made = {epochs: name("Metric") for epochs in ("9", "10", "2")}
+    for epochs, job in made.items():
+        metric = {"MetricDefinitions": [{"Name": "validation:accuracy", "Regex": "acc=(.*)"}]}
+        sagemaker.create_training_job(**jobs.request(job, image, HyperParameters={"epochs": epochs}, algorithm=metric))
+        assert jobs.finish(sagemaker, job)["TrainingJobStatus"] == "Completed"
+
+    def find(*filters, **order):
+        expression = {"Filters": [{"Name": "TrainingJobName", "Operator": "Contains", "Value": "Metric-"}] + [{"Name": n, "Operator": o, "Value": v} for n, o, v in filters]}
+        pages = sagemaker.get_paginator("search").paginate(Resource="TrainingJob", SearchExpression=expression, PaginationConfig={"PageSize": 2}, **order)
+        return [r["TrainingJob"]["HyperParameters"]["epochs"] for page in pages for r in page["Results"]]
+
+    assert sorted(find(("HyperParameters.epochs", "GreaterThan", "5"))) == ["10", "9"]
+    assert sorted(find(("Metrics.validation:accuracy", "GreaterThan", "0.15"))) == ["2", "9"]
+    assert find(SortBy="Metrics.validation:accuracy", SortOrder="Ascending") == ["10", "2", "9"]
+    assert find(SortBy="HyperParameters.epochs") == ["10", "9", "2"]
+    assert find(SortBy="TrainingEndTime", SortOrder="Ascending") == ["9", "10", "2"]
+    assert refused(sagemaker.search, Resource="TrainingJob", SortBy="nonsense")[0] == "ValidationException"
+
+
 def test_search_and_tags(sagemaker, image, name):
     made = [name("Search") for _ in range(4)]
     for i, job in enumerate(made):
