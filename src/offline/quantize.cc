@@ -65,8 +65,11 @@ class Search {
   double agreement(const Trial& trial) const;
   const tasks::Loss& loss(const Trial& trial);
   bool met(int kept, Prefix* next = nullptr) { return loss(trial(kept, next)).within >= options_.confidence; }
-  double gap(const tasks::Loss& loss) const { return std::max(0.0, loss.loss - options_.max_loss); }
+  double gap(const tasks::Loss& loss) const {
+    return loss.loss > options_.max_loss + tasks::kLossRounding ? loss.loss - options_.max_loss : 0;
+  }
   int fewest_kept();
+  void check_reference();
   void warn_of_few_rows(const tasks::Loss& loss) const;
   Json result(int chosen, bool met);
 
@@ -235,13 +238,18 @@ int Search::layers_before(int first, int end) const {
   return layers;
 }
 
-/// The fewest layers in floating point that keep the goal, if more of them never lose more; all, if none do. Trials differ
-/// in those between `misses` and `meets` alone: what comes before all of these is run once.
+/// The fewest layers in floating point that keep the goal, if more of them never lose more; all, if none do. They need not: where
+/// all miss it, parts are looked at. Trials differ in those between `misses` and `meets` alone: what comes before all of these
+/// is run once.
 int Search::fewest_kept() {
   int all = static_cast<int>(model_->layers());
   if (met(0)) return 0;
-  if (!met(all)) return all;
-  int misses = 0, meets = all;
+  int misses = 0, meets = 0;
+  for (int kept : {all, all / 2, all / 4, all - all / 4}) {
+    if (meets = kept; met(kept)) break;
+    meets = 0;
+  }
+  if (meets == 0) return all;
   while (meets - misses > 1) {
     int middle = std::midpoint(misses, meets);
     Prefix next{.layers = std::max(layers_before(misses, middle), layers_before(middle, meets)),
@@ -250,6 +258,14 @@ int Search::fewest_kept() {
     if (!next.states.empty() && next.layers <= layers_before(misses, meets)) prefix_ = std::move(next);
   }
   return meets;
+}
+
+void Search::check_reference() {
+  double value = loss(reference_).reference;
+  if (!options_.relative || value > 0) return;
+  throw Error(Kind::invalid,
+              fmt::format("{} in f32 is {}: no share of it can be lost; give --max-loss-absolute",
+                          tasks::name(metric_), value));
 }
 
 /// What was measured decides, unless --confidence asks for more: these rows cannot tell whether others would say the same.
@@ -281,6 +297,7 @@ Json Search::run() {
     model_->hold(std::vector<bool>(model_->layers()), false);
     reference_ = evaluate("f32", -1, nn::Format::f32);
   }
+  check_reference();
   int chosen = fewest_kept();
   bool reached = loss(trials_.at(chosen)).within >= options_.confidence;
   if (!reached) {

@@ -177,6 +177,21 @@ TEST_F(QuantizeTest, the_nearest_is_the_one_that_most_resamples_keep) {
   EXPECT_TRUE(all_in_8_bits.at("chosen").boolean()) << "of those as near, the smallest";
 }
 
+TEST_F(QuantizeTest, a_share_of_nothing_is_no_goal) {
+  std::string errors;  // one of the labels is never the answer
+  for (std::string label : {"yes", "no"}) {
+    std::string rows = "label\ttext\n";
+    for (int i = 0; i < 80; i++) rows += label + "\tthe film was good\n";
+    base::write_file_durably(options.data, rows);
+    options.output = folder.path() / label;
+    options.allow_overlap = true;
+    try {
+      quantize(options, {});
+    } catch (const base::Error& e) { errors += e.what(); }
+  }
+  EXPECT_EQ(errors, "accuracy in f32 is 0: no share of it can be lost; give --max-loss-absolute");
+}
+
 TEST_F(QuantizeTest, trials_that_begin_behind_a_prefix_answer_the_same) {
   tasks::ModelFolder from(model.path());
   auto rows = read_search_rows(options, from);

@@ -21,7 +21,7 @@ void summarize(std::vector<double> losses, double goal, Loss& found) {
   std::sort(losses.begin(), losses.end());
   found.low = losses[losses.size() * 25 / 1000];
   found.high = losses[losses.size() * 975 / 1000];
-  auto within = std::upper_bound(losses.begin(), losses.end(), goal) - losses.begin();
+  auto within = std::upper_bound(losses.begin(), losses.end(), goal + kLossRounding) - losses.begin();
   found.within = static_cast<double>(within) / static_cast<double>(losses.size());
 }
 

@@ -27,6 +27,9 @@ struct Loss {
   double within = 0;                    // the share of resamples whose loss is at most the goal
 };
 
+/// A loss this much beyond a goal is at it: 0.9 - 0.89 is 0.010000000000000009.
+constexpr double kLossRounding = 1e-9;
+
 /// The loss of a candidate that takes the metric from one value to another.
 double loss_between(double reference, double candidate, bool relative);
 

@@ -78,5 +78,13 @@ TEST(Paired, metrics_have_names) {
   EXPECT_THROW(metric_named("F1"), base::Error);
 }
 
+TEST(Paired, a_loss_at_the_goal_keeps_to_it) {
+  Paired pairs(2, 1);
+  for (int i = 0; i < 200; i++) pairs.add(1, i < 180, i < 178);
+  Loss loss = pairs.loss(Metric::accuracy, false, 0.01);
+  EXPECT_GT(loss.loss, 0.01) << "by rounding";
+  EXPECT_GT(loss.within, 0.5);
+}
+
 }  // namespace
 }  // namespace textmill::tasks

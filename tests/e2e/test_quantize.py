@@ -49,18 +49,22 @@ def test_a_quantized_folder_goes_through_every_command(files, quantize, textmill
 
 
 def test_a_goal_that_is_missed_is_exit_status_3_and_keeps_the_nearest(files, quantize, textmill, tmp_path):
-    # Labels that are the model's own answers, and a goal that no changed answer can meet in any resample.
-    lines = [json.loads(line) for line in textmill("predict", files / "model", "--data", files / "data.tsv").stdout.splitlines()]
+    """Labels that are the model's own answers, and the journal of a search whose every trial got every row wrong."""
+    lines = [json.loads(line) for line in textmill("predict", files / "model", "--data", files / "data.tsv", "--precision", "f32").stdout.splitlines()]
     texts = [line.split("\t")[1] for line in (files / "data.tsv").read_text().splitlines()[1:]]
     (tmp_path / "own.tsv").write_text("label\ttext\n" + "".join(f"{a['label']}\t{t}\n" for a, t in zip(lines, texts)))
-    done = textmill("quantize", files / "model", "--data", tmp_path / "own.tsv", "--output", tmp_path / "out", "--max-loss", "0",
-                    "--confidence", "1", "--precision", "bf16", check=False)
+    command = ["quantize", files / "model", "--data", tmp_path / "own.tsv", "--output", tmp_path / "out", "--precision", "bf16"]
+    layers = json.loads(textmill(*command, "--max-loss", "1").stdout)["layers"]
+    journal = json.loads((tmp_path / "out/quantize.journal.json").read_text())
+    reference, trial = journal["trials"][:2]
+    wrong = trial | {"answers": [1 - answer for answer in reference["answers"]]}
+    journal["trials"] = [reference] + [wrong | {"kept": kept, "bytes": kept} for kept in range(len(layers) + 1)]
+    (tmp_path / "out/quantize.journal.json").write_text(json.dumps(journal))
+    done = textmill(*command, check=False)
     result = json.loads(done.stdout)
-    assert done.returncode == (0 if result["met"] else 3)
-    assert sum(trial["chosen"] for trial in result["trials"]) == 1
-    assert (tmp_path / "out/model.safetensors").exists()
-    if not result["met"]:
-        assert result["gap"] >= 0 and "not met" in (tmp_path / "out/pareto.html").read_text()
+    assert done.returncode == 3 and not result["met"] and result["gap"] == pytest.approx(0.99) and result["within_goal"] == 0
+    assert [trial["name"] for trial in result["trials"] if trial["chosen"]] == [trial["name"]], "none is nearer: the smallest"
+    assert (tmp_path / "out/model.safetensors").exists() and "not met" in (tmp_path / "out/pareto.html").read_text()
 
 
 def test_an_embedder_is_measured_by_rank(files, textmill, tmp_path):
