@@ -13,7 +13,8 @@ namespace {
 
 constexpr size_t kMostQueries = 500;
 constexpr int64_t kMostDatapoints = 100'800;
-constexpr int64_t kMostPeriods = 1'000'000;  // of all queries, whether there are values or not
+constexpr int64_t kMostPeriods =
+    1'000'000;  // of all queries, whether there are values or not; and of values made
 constexpr std::string_view kScope = "GetMetricData";
 
 wire::Fault wrong(const std::string& what) { return {"ValidationError", 400, what}; }
@@ -59,6 +60,14 @@ std::vector<Query> queries_in(Exchange& ex) {
   return queries;
 }
 
+int64_t points_of(const MathValue& value) {
+  if (auto series = std::get_if<TimeSeries>(&value)) return std::ssize(series->points);
+  int64_t points = 0;
+  if (auto several = std::get_if<std::vector<TimeSeries>>(&value))
+    for (const TimeSeries& each : *several) points += std::ssize(each.points);
+  return points;
+}
+
 /// Answers the queries of one request; each is computed once, when it is first asked for.
 class Evaluation {
  public:
@@ -75,7 +84,13 @@ class Evaluation {
       if (!entry->second) throw wrong(fmt::format("The expression {} refers to itself.", query.id));
       return *entry->second;
     }
-    return entry->second.emplace(query.metric ? MathValue(metric(query)) : expression(query));
+    const MathValue& made =
+        entry->second.emplace(query.metric ? MathValue(metric(query)) : expression(query));
+    points_ += points_of(made);
+    if (points_ > kMostPeriods)
+      throw wrong(fmt::format("The queries up to {} make {} datapoints, which exceeds the limit of {}.",
+                              query.id, points_, kMostPeriods));
+    return made;
   }
 
  private:
@@ -124,7 +139,7 @@ class Evaluation {
   Exchange& ex_;
   store::Connection& connection_;
   const std::vector<Query>& queries_;
-  int64_t period_ = 1;
+  int64_t period_ = 1, points_ = 0;
   std::map<std::string, std::optional<MathValue>> values_;
 };
 

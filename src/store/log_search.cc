@@ -89,13 +89,19 @@ std::vector<FoundEvent> search(Connection& connection, const EventQuery& query,
   return found;
 }
 
-/// The events that a page holds of those found, and where the rest begins.
-FoundEvents page_of(std::vector<FoundEvent> found, const EventQuery& query) {
+/// How many of those found a page holds: at least one.
+size_t page_size(const std::vector<FoundEvent>& found, const EventQuery& query) {
   size_t count = 0, bytes = 0;
   for (; count < std::min(found.size(), query.limit); ++count) {
     bytes += found[count].event.message.size();
     if (count > 0 && bytes > query.max_bytes) break;
   }
+  return count;
+}
+
+/// The events that a page holds of those found, and where the rest begins.
+FoundEvents page_of(std::vector<FoundEvent> found, const EventQuery& query) {
+  size_t count = page_size(found, query);
   FoundEvents page;
   if (count < found.size() && count > 0) page.next = found[count - 1].position();
   found.resize(count);
@@ -122,7 +128,7 @@ FoundEvents find_log_events(Connection& connection, const EventQuery& query) {
     auto settled = [&](const FoundEvent& event) {
       return query.backward ? event.event.time > next.last : event.event.time < next.first;
     };
-    if (found.size() > query.limit && settled(found.back())) break;
+    if (found.size() > page_size(found, query) && settled(found.back())) break;
     if (scanned > query.max_scan && !query.backward && next.first > std::max(from, candidates[0].first)) {
       std::erase_if(found, [&](const FoundEvent& event) { return !settled(event); });
       FoundEvents page = page_of(std::move(found), query);
@@ -133,7 +139,7 @@ FoundEvents find_log_events(Connection& connection, const EventQuery& query) {
     for (const Candidate& candidate : some) scanned += static_cast<uint64_t>(candidate.bytes);
     std::ranges::move(search(connection, query, some), std::back_inserter(found));
     std::ranges::sort(found, earlier);
-    if (found.size() > query.limit + 1) found.resize(query.limit + 1);
+    found.resize(std::min(found.size(), page_size(found, query) + 1));
   }
   return page_of(std::move(found), query);
 }
