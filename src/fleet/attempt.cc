@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <filesystem>
+#include <vector>
 
 #include "base/error.h"
 #include "base/process.h"
@@ -67,17 +68,34 @@ void start_runner(const AttemptFolder& folder) {
 
 void ask_to_stop(const AttemptFolder& folder) { base::write_file_durably(folder.stop(), ""); }
 
+void open_up(const base::Path& folder) {
+  using std::filesystem::perms, std::filesystem::perm_options;
+  for (std::vector<base::Path> left{folder}; !left.empty();) {
+    base::Path at = std::move(left.back());
+    left.pop_back();
+    std::error_code none;  // not ours: then who needs it says so
+    std::filesystem::permissions(at, perms::owner_all, perm_options::add, none);
+    std::filesystem::directory_iterator entry(at, none), end;
+    for (; !none && entry != end; entry.increment(none)) {
+      auto type = std::filesystem::symlink_status(entry->path(), none).type();
+      if (type == std::filesystem::file_type::directory) left.push_back(entry->path());
+      if (type == std::filesystem::file_type::regular)
+        std::filesystem::permissions(entry->path(), perms::owner_read, perm_options::add, none);
+      none.clear();
+    }
+  }
+}
+
 void remove_attempt(const AttemptFolder& folder) {
   if (!std::filesystem::exists(folder.path)) return;
   for (const auto& entry : std::filesystem::directory_iterator(folder.path)) {
     if (!entry.is_directory()) continue;
     std::string host = entry.path().filename();
     remove_groups(fmt::format("{}-{}", folder.path.filename().string(), host));
-    // Overlays leave folders that their owner cannot read.
-    std::error_code none;
-    for (const auto& work : std::filesystem::directory_iterator(entry.path() / "work", none))
-      std::filesystem::permissions(work.path() / "work", std::filesystem::perms::owner_all, none);
   }
+  std::error_code closed;  // programs and overlays leave folders that their owner cannot read
+  if (std::filesystem::remove_all(folder.path, closed); !closed) return;
+  open_up(folder.path);
   std::filesystem::remove_all(folder.path);
 }
 

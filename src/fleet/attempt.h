@@ -24,6 +24,10 @@ void start_runner(const AttemptFolder& folder);
 /// The program is to end: SIGTERM, then, after the task's grace, SIGKILL. Holds for an attempt that has not begun, too.
 void ask_to_stop(const AttemptFolder& folder);
 
+/// Lets this user, whose folders these are, into those that a program closed, and read its files. Nothing of the program
+/// runs any more.
+void open_up(const base::Path& folder);
+
 /// Removes the folder of an attempt that is not alive, and what it left in the kernel.
 void remove_attempt(const AttemptFolder& folder);
 

@@ -22,6 +22,9 @@ namespace {
 
 const Json kNone;
 
+/// Of credentials: they end with the attempt, which takes as long as its data, its program and SIGTERM's grace do.
+constexpr auto kForEver = std::chrono::years(10);
+
 const Json& member(const Json& object, std::string_view name) {
   const Json* value = object.find(name);
   return value ? *value : kNone;
@@ -79,12 +82,12 @@ contract::TrainingInput input_of(const Json& body) {
 
 std::map<std::string, std::string> environment_of(const records::Resource& job,
                                                   const records::Attempt& attempt, const std::string& arn,
-                                                  const records::Account& account, const JobOptions& options,
-                                                  std::chrono::seconds most) {
+                                                  const records::Account& account,
+                                                  const JobOptions& options) {
   auto out = contract::training_environment(contract::Layout(contract::Layout::kDefaultRoot), job.name, arn,
                                             account.region);
   for (auto& [name, value] :
-       options.server.environment(account, member(job.body, "_Caller"), attempt.token, most))
+       options.server.environment(account, member(job.body, "_Caller"), attempt.token, kForEver))
     out[name] = value;
   for (auto& [name, value] : pairs(job.body, "Environment")) out[name] = value;
   return out;
@@ -118,7 +121,7 @@ JobTask job_task(const records::Resource& job, const records::Attempt& attempt, 
   auto most = std::chrono::seconds(integer(body, "_Most", 86400));
   Task task{.name = job.name,
             .command = program.command,
-            .environment = environment_of(job, attempt, arn, account, options, most),
+            .environment = environment_of(job, attempt, arn, account, options),
             .hosts = {},
             .input = input_of(body),
             .grace = options.grace,

@@ -413,10 +413,14 @@ void Jobs::forget(const std::string& token) {
 void Jobs::sweep() {
   for (const auto& entry : std::filesystem::directory_iterator(store_.folder() / "jobs")) {
     std::string token = entry.path().filename();
-    bool open = store_.database()
-                    .read([&](store::Connection& c) { return records::attempt_is_open(c, token); })
-                    .value_or(false);
-    if (!open && !is_alive(folder(token))) remover_.remove(folder(token));
+    try {
+      bool open = store_.database()
+                      .read([&](store::Connection& c) { return records::attempt_is_open(c, token); })
+                      .value_or(false);
+      if (!open && !is_alive(folder(token))) remover_.remove(folder(token));
+    } catch (const std::exception& error) {
+      base::log(base::Level::error, "attempt_not_swept", {{"token", token}, {"error", error.what()}});
+    }
   }
 }
 

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/time.h"
+#include "base/utf8.h"
 
 namespace textmill::fleet {
 
@@ -57,7 +58,7 @@ void JournalWriter::add(std::string_view what, std::initializer_list<format::Jso
   auto now = std::chrono::duration_cast<std::chrono::milliseconds>(base::wall_now().time_since_epoch());
   Json line = Json::object({{"n", next_++}, {"t", now.count()}, {"e", what}});
   for (const auto& member : members) line.set(member.name, member.value);
-  buffer_ += format::to_text(line);
+  buffer_ += base::replace_invalid_utf8(format::to_text(line));  // names of files are any bytes
   buffer_ += '\n';
   if (buffer_.size() >= kBuffer) flush();
 }

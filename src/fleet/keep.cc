@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "base/hash.h"
+#include "base/utf8.h"
 #include "format/archive.h"
 
 namespace textmill::fleet {
@@ -50,28 +51,40 @@ void read_all(int fd, const std::string& name, F&& piece) {
   }
 }
 
-}  // namespace
-
-Keeper::Keeper(Path root, Path kept) : root_(std::move(root)), kept_(std::move(kept)) {
-  std::filesystem::create_directories(kept_);
-  count_ = static_cast<size_t>(std::distance(std::filesystem::directory_iterator(kept_), {}));
-}
-
-Path Keeper::next() { return kept_ / std::to_string(count_++); }
-
-base::Descriptor Keeper::open(const Path& relative, int flags) const {
-  base::Descriptor root = base::open_file(root_, O_PATH | O_DIRECTORY);
+/// Errors say what the program calls it.
+base::Descriptor open_beneath(const Path& root, const Path& relative, int flags) {
+  base::Descriptor top = base::open_file(root, O_PATH | O_DIRECTORY);
   open_how how{};
   how.flags = static_cast<uint64_t>(flags) | O_CLOEXEC | O_NONBLOCK;  // a pipe does not hold us up
   how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
   base::Descriptor file(
-      static_cast<int>(::syscall(SYS_openat2, root.get(), relative.c_str(), &how, sizeof how)));
-  if (!file) throw base::system_error((Path("/opt/ml") / relative).string(), errno);
+      static_cast<int>(::syscall(SYS_openat2, top.get(), relative.c_str(), &how, sizeof how)));
+  const std::string name = (Path("/opt/ml") / relative).string();
+  if (!file && errno == ELOOP) throw Error(Kind::denied, name + ": there is a link on the way to it");
+  if (!file) throw base::system_error(name, errno);
   return file;
 }
 
-KeptFile Keeper::keep(const Path& relative) {
-  base::Descriptor in = open(relative, O_RDONLY);
+}  // namespace
+
+Keeper::Keeper(Path root, Path kept) : root_(std::move(root)), kept_(std::move(kept)) {
+  std::filesystem::create_directories(kept_);
+}
+
+Path Keeper::next() {
+  while (std::filesystem::exists(kept_ / std::to_string(count_))) ++count_;  // others keep there too
+  return kept_ / std::to_string(count_);
+}
+
+base::Descriptor Keeper::open(const Path& relative, int flags) const {
+  return open_beneath(root_, relative, flags);
+}
+
+KeptFile Keeper::keep(const Path& relative) { return take(open(relative, O_RDONLY), relative); }
+
+KeptFile Keeper::take(base::Descriptor in, const Path& relative) {
+  if (base::invalid_utf8(relative.native()))
+    throw Error(Kind::invalid, fmt::format("/opt/ml/{}: the name of an object is UTF-8", relative.string()));
   struct stat before {
   }, after{};
   ::fstat(in.get(), &before);
@@ -92,27 +105,65 @@ KeptFile Keeper::keep(const Path& relative) {
   return sums.of(path);
 }
 
-/// Links become relative ones that stay in the root, or are refused: packing follows them.
+/// Where a link leads on this machine, as its program saw it: under the root, or in its inputs, which lie elsewhere; they
+/// and what was changed in them.
+Path Keeper::target_of(const Path& link, int hops) const {
+  const Path root = std::filesystem::canonical(root_), target = std::filesystem::read_symlink(link);
+  auto within = [](const Path& folder, const Path& path) {
+    std::error_code none;
+    Path real = std::filesystem::canonical(path, none);
+    return !none && std::ranges::mismatch(folder, real).in1 == folder.end() ? real : Path();
+  };
+  Path inside = target.lexically_relative("/opt/ml");
+  if (!target.is_absolute() || inside.empty() || *inside.begin() == "..")
+    inside = (link.parent_path() / target).lexically_normal().lexically_relative(root);
+  Path found = within(root, target.is_absolute() ? root / inside : link.parent_path() / target);
+  if (found.empty() && hops > 0 && std::filesystem::is_symlink(root / inside))
+    return target_of(root / inside, hops - 1);
+  Path input = inside.lexically_relative("input/data");
+  if (input.empty() || *input.begin() == "..") return found;
+  for (const char* place : {"upper", "input"})
+    if (found.empty()) found = within(root.parent_path() / place, root.parent_path() / place / input);
+  return found;
+}
+
+/// Links lead to files from here on, or are relative ones to folders below where they stand; else they are refused.
 void Keeper::settle_links(const Path& folder) const {
   const Path root = std::filesystem::canonical(root_);
+  std::map<Path, Path> links;  // all of them are looked at before one is changed
   for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
+    auto refuse = [&](const std::string& what) {
+      Path seen = Path("/opt/ml") / entry.path().lexically_relative(root);
+      throw Error(Kind::invalid, fmt::format("{}: {}", seen.string(), what));
+    };
+    if (!entry.is_symlink() && !entry.is_directory() && !entry.is_regular_file())
+      refuse("neither a file nor a folder");
     if (!entry.is_symlink()) continue;
-    Path target = std::filesystem::read_symlink(entry.path());
-    Path inside = target.lexically_relative("/opt/ml");
-    if (target.is_absolute() && !inside.empty() && *inside.begin() != "..") target = root / inside;
-    std::error_code error;
-    Path real = std::filesystem::canonical(
-        target.is_absolute() ? target : entry.path().parent_path() / target, error);
-    auto [at, end] = std::ranges::mismatch(root, real);
-    if (error || at != root.end())
-      throw base::Error(base::Kind::invalid,
-                        fmt::format("{}: a link to {}, which is not a file under /opt/ml",
-                                    (Path("/opt/ml") / entry.path().lexically_relative(root)).string(),
-                                    std::filesystem::read_symlink(entry.path()).string()));
-    if (!target.is_absolute()) continue;
-    std::filesystem::remove(entry.path());
-    std::filesystem::create_symlink(real, entry.path());
+    const std::string text = std::filesystem::read_symlink(entry.path()).string();
+    Path target = target_of(entry.path());
+    if (std::filesystem::is_directory(target)) {
+      target = target.lexically_relative(entry.path().parent_path());
+      if (target == "." || *target.begin() == "..")
+        refuse(fmt::format("a link to {}, a folder that does not lie beside or below it", text));
+    } else if (!std::filesystem::is_regular_file(target)) {
+      refuse(fmt::format("a link to {}, which is not a file under /opt/ml", text));
+    }
+    links[entry.path()] = target;
   }
+  for (const auto& [link, target] : links) {
+    std::filesystem::remove(link);
+    std::filesystem::create_symlink(target, link);
+  }
+}
+
+bool Keeper::is_filled(const Path& relative) const {
+  try {
+    open(relative, O_RDONLY | O_DIRECTORY);
+  } catch (const Error& error) {
+    if (error.kind() == Kind::not_found) return false;
+    throw;
+  }
+  return !std::filesystem::is_empty(root_ / relative);
 }
 
 KeptFile Keeper::pack(const Path& relative) {
@@ -126,13 +177,21 @@ KeptFile Keeper::pack(const Path& relative) {
   return sums.of(path);
 }
 
-std::vector<std::pair<std::string, KeptFile>> Keeper::keep_all(const Path& relative) {
+std::vector<std::pair<std::string, KeptFile>> Keeper::keep_all(const Path& relative,
+                                                               std::vector<std::string>& left_out) {
   open(relative, O_RDONLY | O_DIRECTORY);
+  const Path folder = std::filesystem::canonical(root_ / relative);
+  settle_links(folder);
   std::vector<std::pair<std::string, KeptFile>> out;
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(root_ / relative)) {
-    if (entry.is_directory() && !entry.is_symlink()) continue;
-    Path name = entry.path().lexically_relative(root_ / relative);
-    out.emplace_back(name.string(), keep(relative / name));
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
+    Path name = entry.path().lexically_relative(folder);
+    if (!entry.is_directory())
+      out.emplace_back(name.string(), take(base::open_file(entry.path(), O_RDONLY), relative / name));
+    else if (entry.is_symlink())
+      left_out.push_back(
+          fmt::format("/opt/ml/{}: a link to a folder, which is no object: only what is in the folder was "
+                      "kept, under its own name",
+                      (relative / name).string()));
   }
   std::ranges::sort(out, {}, [](const auto& one) { return one.first; });
   return out;
@@ -151,24 +210,34 @@ std::string Keeper::read(const Path& relative, size_t most) const {
   return text;
 }
 
-Checkpoints::Checkpoints(Path folder) : folder_(std::move(folder)), known_(list()) {}
+Checkpoints::Checkpoints(Path root, Path folder)
+    : root_(std::move(root)), folder_(std::move(folder)), known_(list().files) {}
 
-std::map<std::string, Checkpoints::Seen> Checkpoints::list() const {
-  std::map<std::string, Seen> out;
+Checkpoints::Listing Checkpoints::list() const {
+  Listing out;
+  base::Descriptor top;
+  try {
+    top = open_beneath(root_, folder_, O_RDONLY | O_DIRECTORY);
+  } catch (const Error& error) {
+    if (error.kind() != Kind::not_found) throw;
+    return out;
+  }
+  const Path folder = fmt::format("/proc/self/fd/{}", top.get());
   std::error_code error;  // files come and go while the program writes
-  std::filesystem::recursive_directory_iterator at(folder_, error), end;
+  std::filesystem::recursive_directory_iterator at(folder, error), end;
   for (; !error && at != end; at.increment(error)) {
     std::error_code gone;
     if (at->is_symlink(gone) || !at->is_regular_file(gone)) continue;
     Seen seen{at->file_size(gone), at->last_write_time(gone)};
-    if (!gone) out.emplace(at->path().lexically_relative(folder_).string(), seen);
+    if (!gone) out.files.emplace(at->path().lexically_relative(folder).string(), seen);
   }
+  out.whole = !error;
   return out;
 }
 
 std::vector<Checkpoints::Change> Checkpoints::look(bool all) {
   std::vector<Change> changes;
-  auto now = list();
+  const auto [now, whole] = list();
   auto settled = std::filesystem::file_time_type::clock::now() - std::chrono::seconds(1);
   for (const auto& [name, seen] : now) {
     auto before = known_.find(name);
@@ -178,7 +247,7 @@ std::vector<Checkpoints::Change> Checkpoints::look(bool all) {
     known_.insert_or_assign(name, seen);
     changes.push_back({name});
   }
-  for (auto at = known_.begin(); at != known_.end();) {
+  for (auto at = known_.begin(); whole && at != known_.end();) {
     bool gone = !now.contains(at->first);
     if (gone) changes.push_back({at->first, true});
     at = gone ? known_.erase(at) : std::next(at);

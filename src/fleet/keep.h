@@ -20,21 +20,25 @@ struct KeptFile {
 /// Takes bytes out of an instance's root into kept/. Links that a program made lead nowhere beyond its root.
 class Keeper {
  public:
-  /// Names go on behind what is there.
   Keeper(base::Path root, base::Path kept);
 
-  /// A file under the root, by its path there. Throws not_found, denied for a way that has a link in it,
-  /// conflict for one that was written to meanwhile.
+  /// A file under the root, by its path there. Throws not_found, denied for a way that has a link in it, invalid for a
+  /// name that is not UTF-8, conflict for one that was written to meanwhile.
   KeptFile keep(const base::Path& relative);
   /// All of a folder under the root as a tar.gz.
   KeptFile pack(const base::Path& relative);
-  /// The same, file by file: paths in the folder and what was kept.
-  std::vector<std::pair<std::string, KeptFile>> keep_all(const base::Path& relative);
+  /// The same, file by file: paths in the folder and what was kept; words about what was not.
+  std::vector<std::pair<std::string, KeptFile>> keep_all(const base::Path& relative,
+                                                         std::vector<std::string>& left_out);
+  /// Whether a folder under the root is there and has something in it.
+  bool is_filled(const base::Path& relative) const;
   /// The first bytes of a file under the root; nothing if it is not there.
   std::string read(const base::Path& relative, size_t most) const;
 
  private:
   base::Descriptor open(const base::Path& relative, int flags) const;
+  KeptFile take(base::Descriptor in, const base::Path& relative);
+  base::Path target_of(const base::Path& link, int hops = 40) const;
   void settle_links(const base::Path& folder) const;
   base::Path next();
 
@@ -50,10 +54,11 @@ class Checkpoints {
     bool gone = false;
   };
 
-  /// What is there now is known to be kept already.
-  explicit Checkpoints(base::Path folder);
-  /// Without `all`, files that changed within the last second wait for the next look, once: somebody may be writing them.
+  /// In a folder below a root. What is there now is known to be kept already.
+  Checkpoints(base::Path root, base::Path folder);
+  /// Throws denied where a link leads to the folder. Without `all`, files that changed within the last second wait for the next look, once: somebody may be writing them.
   std::vector<Change> look(bool all);
+  bool has(const std::string& name) const { return known_.contains(name); }
 
  private:
   struct Seen {
@@ -61,9 +66,13 @@ class Checkpoints {
     std::filesystem::file_time_type changed;
     bool operator==(const Seen&) const = default;
   };
-  std::map<std::string, Seen> list() const;
+  struct Listing {
+    std::map<std::string, Seen> files;
+    bool whole = true;  // else something changed meanwhile, or is closed
+  };
+  Listing list() const;
 
-  base::Path folder_;
+  base::Path root_, folder_;
   std::map<std::string, Seen> known_;
   std::set<std::string> waiting_;
 };

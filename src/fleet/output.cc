@@ -11,6 +11,12 @@
 
 namespace textmill::fleet {
 
+namespace {
+
+bool is_blank(char c) { return c == ' ' || ('\t' <= c && c <= '\r'); }
+
+}  // namespace
+
 struct Metrics::Pattern {
   std::string name;
   std::unique_ptr<re2::RE2> regex;
@@ -41,6 +47,8 @@ void Metrics::find(std::string_view line,
     if (!pattern.regex->Match(text, 0, text.size(), re2::RE2::UNANCHORED, groups, group + 1)) continue;
     const re2::StringPiece& number = groups[group];
     const char *begin = number.data(), *end = begin + number.size();
+    while (begin != end && is_blank(*begin)) ++begin;
+    while (begin != end && is_blank(end[-1])) --end;
     if (begin && begin != end && *begin == '+') ++begin;
     double value = 0;
     auto [at, error] = std::from_chars(begin, end, value);

@@ -8,10 +8,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <csignal>
 #include <deque>
 #include <optional>
+#include <set>
 
 #include "base/error.h"
 #include "base/time.h"
@@ -57,8 +59,16 @@ struct Running {
   base::SteadyTime refilled = base::steady_now();
   std::string last;  // line
   int metrics = 0;
+  bool spoke_of_address = false;  // that somebody else has
   bool over() const { return !output_open && !news_open; }
 };
+
+/// In the words of kernels and servers: "Address already in use", "Connection in use", "EADDRINUSE", "port 8080 is taken".
+bool speaks_of_address(std::string_view line) {
+  static const std::string port = std::to_string(kUsualPort);
+  return std::ranges::any_of(std::array<std::string_view, 3>{"in use", "ADDRINUSE", port},
+                             [&](std::string_view word) { return line.find(word) != line.npos; });
+}
 
 struct End {
   std::string outcome;  // completed, failed, stopped, timeout
@@ -89,11 +99,13 @@ class Runner {
       lay_out();
       start_all(Walls::namespaces);
       follow();
+      if (!is_root_)
+        for (const auto& host : task_.hosts) open_up(folder_.root(host));
       end = judge();
     } catch (const base::Error& error) {
       bool ours = error.kind() == base::Kind::internal;
       end = {"failed", 0, error.what(), ours ? "platform" : "user"};
-    }
+    } catch (const std::exception& error) { end = {"failed", 0, error.what(), "platform"}; }
     hosts_.clear();
     finish(end);
   }
@@ -117,8 +129,8 @@ class Runner {
       lay_out_host(folder_, task_, host);
     }
     if (task_.checkpoints.empty()) return;
-    checkpoints_.emplace(folder_.root(task_.hosts[0]) / in_root(task_.checkpoints));
-    keeper(task_.hosts[0]);
+    for (const auto& host : task_.hosts)
+      checkpoints_.emplace(host, Checkpoints(folder_.root(host), in_root(task_.checkpoints)));
   }
 
   Keeper& keeper(const std::string& host) {
@@ -130,6 +142,9 @@ class Runner {
 
   void start_all(Walls walls) {
     hosts_.clear();
+    // Hosts that reach nobody else reach each other: what they are started from has the network of their own.
+    if (task_.own_network && task_.hosts.size() > 1 && walls == Walls::namespaces)
+      network_is_shared_ = leave_network();
     for (const auto& host : task_.hosts) {
       Running& running = hosts_.emplace_back();
       running.host = host;
@@ -144,6 +159,7 @@ class Runner {
       log(host, running.groups.said);
       Program program = program_of(folder_, task_, host, running.groups, lock_, walls);
       hand_over(host, walls);
+      if (network_is_shared_) program.view.own_network = false;
       if (listener_) {
         program.listener = listener_.get();
         program.port = kUsualPort;
@@ -199,7 +215,7 @@ class Runner {
     auto next = base::steady_now() + std::chrono::hours(24);
     for (const auto& moment : {due_look_, due_kill_, due_port_})
       if (moment) next = std::min(next, *moment);
-    if (task_.most.count() > 0) next = std::min(next, started_ + task_.most);
+    if (!stopping_ && task_.most.count() > 0) next = std::min(next, started_ + task_.most);
     auto left = std::max(next - base::steady_now(), std::chrono::steady_clock::duration(1));
     auto seconds = std::chrono::duration_cast<std::chrono::seconds>(left);
     itimerspec spec{};
@@ -238,25 +254,24 @@ class Runner {
     due_port_ = base::steady_now() + kLookAtPort;
     if (is_listened_at(port_)) return due_port_.reset();
     if (!hosts_[0].instance->started() || !listens_at(hosts_[0].instance->process(), kUsualPort)) return;
-    relay_port();
+    relay_port(fmt::format("listens at port {}, not at", kUsualPort));
     again_ = true;
     hosts_[0].instance->kill();
   }
 
-  void relay_port() {
+  void relay_port(std::string_view why) {
     due_port_.reset();
     listener_ = listen_at(port_);
     log(hosts_[0].host,
-        fmt::format(
-            "The program listens at port {}, not at SAGEMAKER_BIND_TO_PORT={}: it is started again{}.",
-            kUsualPort, port_,
-            walls_ == Walls::namespaces ? " in a network of its own, which leads nowhere else" : ""));
+        fmt::format("The program {} SAGEMAKER_BIND_TO_PORT={}: it is started again{}.", why, port_,
+                    walls_ == Walls::namespaces ? " in a network of its own, which leads nowhere else" : ""));
   }
 
-  /// It ended before it listened, perhaps as another program has that port.
+  /// It ended before it listened, as another program has that port.
   bool wants_usual_port() {
-    if (!due_port_ || !is_listened_at(kUsualPort)) return false;
-    if (walls_ == Walls::namespaces) return relay_port(), true;
+    if (!due_port_ || !hosts_[0].spoke_of_address || !is_listened_at(kUsualPort)) return false;
+    if (walls_ == Walls::namespaces)
+      return relay_port("speaks of an address that is in use, and did not listen at"), true;
     log(hosts_[0].host, fmt::format("Port {} is taken. Where the system makes no network of its own for a "
                                     "program that listens there, "
                                     "whatever SAGEMAKER_BIND_TO_PORT says, only one instance of it can run.",
@@ -284,18 +299,26 @@ class Runner {
   }
 
   void sync_checkpoints(bool all) {
-    if (!checkpoints_) return;
-    for (const auto& change : checkpoints_->look(all)) {
-      if (change.gone) {
-        journal_.add("gone", {{"of", "checkpoint"}, {"name", change.name}});
-        continue;
-      }
+    for (auto& [host, checkpoints] : checkpoints_) {
       try {
-        add_kept("checkpoint", change.name,
-                 keeper(task_.hosts[0]).keep(in_root(task_.checkpoints) / change.name));
-      } catch (const base::Error& error) {  // removed meanwhile, or behind a link
-        log(task_.hosts[0], fmt::format("The checkpoint {} was not kept: {}", change.name, error.what()));
+        for (const auto& change : checkpoints.look(all)) keep_checkpoint(host, change);
+      } catch (const base::Error& error) {  // a link is in the way
+        if (said_.insert(host).second) log(host, fmt::format("No checkpoints are kept: {}", error.what()));
       }
+    }
+  }
+
+  void keep_checkpoint(const std::string& host, const Checkpoints::Change& change) {
+    if (change.gone) {
+      bool elsewhere =
+          std::ranges::any_of(checkpoints_, [&](const auto& one) { return one.second.has(change.name); });
+      if (!elsewhere) journal_.add("gone", {{"of", "checkpoint"}, {"name", change.name}});
+      return;
+    }
+    try {
+      add_kept("checkpoint", change.name, keeper(host).keep(in_root(task_.checkpoints) / change.name));
+    } catch (const base::Error& error) {  // removed meanwhile, or no name of an object
+      log(host, fmt::format("A checkpoint was not kept: {}", error.what()));
     }
   }
 
@@ -339,6 +362,7 @@ class Runner {
     } else {
       running.dropped += line.size() + 1;
     }
+    if (due_port_ && speaks_of_address(line)) running.spoke_of_address = true;
     metrics_.find(line, [&](const std::string& name, double value) {
       if (running.metrics++ < kMostMetrics) journal_.add("metric", {{"name", name}, {"value", value}});
     });
@@ -384,7 +408,9 @@ class Runner {
     if (task_.pack == Task::Pack::archives) {
       add_kept(of, archive, keeper(host).pack(relative));
     } else {
-      for (const auto& [name, kept] : keeper(host).keep_all(relative)) add_kept(of, name, kept);
+      std::vector<std::string> left_out;
+      for (const auto& [name, kept] : keeper(host).keep_all(relative, left_out)) add_kept(of, name, kept);
+      for (const auto& words : left_out) log(host, words);
     }
   }
 
@@ -399,11 +425,11 @@ class Runner {
         journal_.flush();
         merge_hosts(folder_, task_);
         if (end.outcome != "failed") keep_folder("model", "model", "model.tar.gz");
-        const Path data = folder_.root(task_.hosts[0]) / "output/data";
-        if (std::filesystem::is_directory(data) && !std::filesystem::is_empty(data))
+        if (keeper(task_.hosts[0]).is_filled("output/data"))
           keep_folder("output", "output/data", "output.tar.gz");
       }
-    } catch (const base::Error& error) {
+    } catch (const std::exception& error) {
+      if (end.outcome == "failed") log(task_.hosts[0], fmt::format("Not all was kept: {}", error.what()));
       if (end.outcome != "failed") end = {"failed", end.status, error.what(), "program"};
     }
     journal_.add("end",
@@ -419,7 +445,8 @@ class Runner {
   base::Descriptor inotify_, timer_;
   std::deque<Running> hosts_;  // they do not move
   std::map<std::string, Keeper> keepers_;
-  std::optional<Checkpoints> checkpoints_;
+  std::map<std::string, Checkpoints> checkpoints_;  // by host
+  std::set<std::string> said_;                      // hosts of which it was said that none are kept
   Walls walls_ = Walls::namespaces;
   std::string refused_;
   base::SteadyTime started_;
@@ -430,7 +457,8 @@ class Runner {
   bool again_ = false;         // it is to be started again
   std::optional<std::string> stopping_;
   const Running* culprit_ = nullptr;
-  bool full_ = false, announced_ = false;
+  const bool is_root_ = ::geteuid() == 0;
+  bool network_is_shared_ = false, full_ = false, announced_ = false;
 };
 
 }  // namespace

@@ -37,6 +37,10 @@ void let_be(pid_t process, const User& user);
 /// no hardware. Throws what the system refuses.
 void enter(const View& view, const User& user);
 
+/// Moves this process, of one thread, and what it starts to a network of their own, which is nothing but a loopback;
+/// false where the system does not let it.
+bool leave_network();
+
 /// The same without namespaces: only another user.
 void become(const User& user);
 

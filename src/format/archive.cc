@@ -211,17 +211,21 @@ void create_archive(const Path& folder, const Path& archive) {
   std::sort(names.begin(), names.end());
   for (const Path& name : names) {
     Path path = folder / name;
-    bool is_folder = std::filesystem::is_directory(std::filesystem::symlink_status(path));
+    bool is_folder = std::filesystem::is_directory(path);
+    bool is_link = is_folder && std::filesystem::is_symlink(path);
     if (!is_folder && !std::filesystem::is_regular_file(path)) {
       throw Error(Kind::invalid, path.string() + ": neither a file nor a folder");
     }
+    if (is_link && !safe_parts(std::filesystem::read_symlink(path).c_str()))
+      throw Error(Kind::invalid, path.string() + ": a link to a folder that is not below");
     base::MappedFile content = is_folder ? base::MappedFile() : base::MappedFile(path);
     auto permissions = std::filesystem::status(path).permissions();
     bool executable =
         is_folder || (permissions & std::filesystem::perms::owner_exec) != std::filesystem::perms::none;
     Entry entry(archive_entry_new());
     archive_entry_set_pathname(entry.get(), name.c_str());
-    archive_entry_set_filetype(entry.get(), is_folder ? AE_IFDIR : AE_IFREG);
+    archive_entry_set_filetype(entry.get(), is_link ? AE_IFLNK : is_folder ? AE_IFDIR : AE_IFREG);
+    if (is_link) archive_entry_set_symlink(entry.get(), std::filesystem::read_symlink(path).c_str());
     archive_entry_set_perm(entry.get(), executable ? 0755 : 0644);
     archive_entry_set_size(entry.get(), static_cast<la_int64_t>(content.bytes().size()));
     archive_entry_set_mtime(entry.get(), 0, 0);

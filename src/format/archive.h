@@ -19,7 +19,8 @@ struct ArchiveLimits {
 void extract_archive(const base::Path& archive, const base::Path& folder, const ArchiveLimits& limits = {});
 
 /// Packs the files and folders inside `folder` as tar.gz, durably. Equal content gives equal bytes: names in order, no
-/// times, no owners. Symbolic links to files are packed as files; what else is neither file nor folder throws invalid.
+/// times, no owners. Symbolic links to files are packed as files, those to folders as
+/// links, which must lead downwards; what else is neither file nor folder throws invalid.
 void create_archive(const base::Path& folder, const base::Path& archive);
 
 }  // namespace textmill::format
