@@ -215,6 +215,24 @@ def test_credentials_end_with_the_job(clients, server, start):
             client.list_buckets()
 
 
+def test_credentials_last_through_the_grace(clients, server, start):
+    """What a program saves after SIGTERM it saves with them."""
+    job = start("import json, os, signal, time\nended = []\nsignal.signal(signal.SIGTERM, lambda *_: (ended.append(1), print('TERM', flush=True)))\n"
+                "print(json.dumps({k: v for k, v in os.environ.items() if k.startswith('AWS_')}), flush=True)\n"
+                "while not ended or not os.path.exists('/opt/ml/go'): time.sleep(0.05)", interpreter="/usr/bin/python3",
+                StoppingCondition={"MaxRuntimeInSeconds": 1})
+    said = await_that(lambda: (lines := jobs.log_of(clients[2], job))[-1:] == ["TERM"] and lines, "it is asked to end")
+    env = json.loads(said[-2])
+    theirs = boto3.client("s3", endpoint_url=server.url, aws_access_key_id=env["AWS_ACCESS_KEY_ID"], aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
+                          aws_session_token=env["AWS_SESSION_TOKEN"], region_name="us-east-1")
+    theirs.put_object(Bucket="jobs", Key="saved", Body=b"x")
+    task = next(task for task in server.folder.glob("jobs/*/task.json") if json.loads(task.read_text())["name"] == job)
+    (task.parent / "algo-1/ml/go").touch()
+    assert jobs.finish(clients[0], job)["SecondaryStatus"] == "MaxRuntimeExceeded"
+    with pytest.raises(ClientError):
+        theirs.list_buckets()
+
+
 def test_several_instances(clients, run):
     _, s3, logs = clients
     for i in range(7):
@@ -275,6 +293,17 @@ def test_checkpoints_both_ways(clients, run, start):
     jobs.finish(sagemaker, job)
 
 
+def test_checkpoints_of_several_instances(clients, run):
+    """Each keeps its own, and finds all."""
+    config = {"S3Uri": "s3://jobs/parts"}
+    for expected in (["algo-1", "algo-2"], ["algo-1-1", "algo-1-2", "algo-2-1", "algo-2-2"]):
+        done = run("n=$(ls checkpoints | wc -l); for i in 1 2; do [ $n = 0 ] || echo x > checkpoints/$(hostname)-$i; done; "
+                   "if [ $n = 0 ]; then echo x > checkpoints/$(hostname); else rm checkpoints/algo-1 checkpoints/algo-2; fi",
+                   resources={"InstanceCount": 2}, CheckpointConfig=config)
+        assert done["TrainingJobStatus"] == "Completed"
+        assert [o["Key"].removeprefix("parts/") for o in clients[1].list_objects_v2(Bucket="jobs", Prefix="parts/")["Contents"]] == expected
+
+
 def test_output_without_an_archive(clients, run):
     done = run("mkdir model/sub; echo a > model/a; echo b > model/sub/b", OutputDataConfig={"S3OutputPath": "s3://jobs/plain/", "CompressionType": "NONE"})
     job = done["TrainingJobName"]
@@ -296,7 +325,9 @@ def test_a_job_sees_no_others(clients, server, run, start):
 def test_network_isolation(clients, run):
     probe = "import os, socket, urllib.parse\nurl = urllib.parse.urlparse(os.environ['AWS_ENDPOINT_URL'])\nsocket.create_connection((url.hostname, url.port), 2)"
     assert run(probe, interpreter="/usr/bin/python3")["TrainingJobStatus"] == "Completed"
-    assert "Connection refused" in run(probe, interpreter="/usr/bin/python3", EnableNetworkIsolation=True)["FailureReason"]
+    for count in (1, 2):
+        done = run(probe, interpreter="/usr/bin/python3", resources={"InstanceCount": count}, EnableNetworkIsolation=True)
+        assert "Connection refused" in done["FailureReason"]
 
 
 def test_bad_programs(clients, run):

@@ -58,6 +58,13 @@ PROGRAMS = {
     "a child that never ends": ("setsid sleep 1000 & exit 0", DONE, None, {}),
     "a failure file that is a folder": ("mkdir output/failure; exit 6", FAILED, "AlgorithmError: exit code: 6", {}),
     "a failure file that is no text": ("head -c 3000 /dev/urandom > output/failure; exit 7", FAILED, None, {}),
+    "its folder of data is a loop": ("rmdir output/data; ln -s data output/data", FAILED,
+                                     "AlgorithmError: /opt/ml/output/data: there is a link on the way to it, exit code: 0", {}),
+    "a loop, and a reason": ("rmdir output/data; ln -s data output/data; echo boo > output/failure; exit 3", FAILED, "AlgorithmError: boo, exit code: 3",
+                             {"RetryStrategy": {"MaximumRetryAttempts": 3}}),
+    "a name that is no key": ("touch \"model/$(printf '\\377')\"", FAILED, "AlgorithmError: /opt/ml/model/\ufffd: the name of an object is UTF-8, exit code: 0",
+                              {"OutputDataConfig": {"S3OutputPath": "s3://jobs/out", "CompressionType": "NONE"}}),
+    "a checkpoint that is no key": ("touch \"checkpoints/$(printf '\\377')\"", DONE, None, {"CheckpointConfig": {"S3Uri": "s3://jobs/checkpoints"}}),
     "status 255": ("exit 255", FAILED, "AlgorithmError: exit code: 255", {}),
     "prints NUL": ("printf 'a\\0b\\n'; exit 1", FAILED, "AlgorithmError: a\0b, exit code: 1", {}),
 }
