@@ -4,12 +4,14 @@
 #include <fmt/format.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
 
 #include "base/error.h"
 #include "contract/layout.h"
+#include "fleet/user.h"
 
 namespace textmill::fleet {
 
@@ -97,6 +99,11 @@ void copy_inputs(const AttemptFolder& folder, const Task& task, const std::strin
   for (const auto& name : folder.inputs(host))
     clone_folder(folder.input(host, name),
                  contract::Layout(folder.root(host)).root() / task.mount_point(name));
+  // They may be the store's own files, and nothing hides them from the program.
+  const Path inputs = folder.path / host / "input";
+  if (!std::filesystem::exists(inputs)) return;
+  give(inputs, {::geteuid(), ::getegid(), ::geteuid() == 0});
+  std::filesystem::remove_all(inputs);
 }
 
 Program program_of(const AttemptFolder& folder, const Task& task, const std::string& host,

@@ -10,7 +10,7 @@ base::Path in_root(const base::Path& path);
 
 /// Makes a host's /opt/ml: configuration, folders, restored checkpoints. Channels stay empty.
 void lay_out_host(const AttemptFolder& folder, const Task& task, const std::string& host);
-/// The channels of a host as plain copies: where nothing can be mounted.
+/// The channels of a host as plain copies, and nothing else of them: where nothing can be mounted.
 void copy_inputs(const AttemptFolder& folder, const Task& task, const std::string& host);
 /// What runs on a host, and what it sees.
 Program program_of(const AttemptFolder& folder, const Task& task, const std::string& host,

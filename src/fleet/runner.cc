@@ -59,7 +59,8 @@ struct Running {
   base::SteadyTime refilled = base::steady_now();
   std::string last;  // line
   int metrics = 0;
-  bool spoke_of_address = false;  // that somebody else has
+  std::map<std::string, double> last_values;  // of metrics, beyond those that are kept
+  bool spoke_of_address = false;              // that somebody else has
   bool over() const { return !output_open && !news_open; }
 };
 
@@ -331,6 +332,7 @@ class Runner {
     running.lines.finish(take);
     running.output_open = false;
     say_dropped(running);
+    say_last_values(running);
   }
 
   void say_dropped(Running& running) {
@@ -338,6 +340,15 @@ class Runner {
       log(running.host,
           fmt::format("{} bytes of output beyond {} MiB were not kept.", running.dropped, kMostOutput >> 20));
     running.dropped = 0;
+  }
+
+  /// The last value of a metric is its final one, however many there were.
+  void say_last_values(Running& running) {
+    for (const auto& [name, value] : running.last_values)
+      journal_.add("metric", {{"name", name}, {"value", value}});
+    if (!running.last_values.empty())
+      log(running.host, fmt::format("Of {} values of metrics, the first {} and the last were kept.",
+                                    running.metrics, kMostMetrics));
   }
 
   /// A program that serves may go on to speak.
@@ -364,7 +375,10 @@ class Runner {
     }
     if (due_port_ && speaks_of_address(line)) running.spoke_of_address = true;
     metrics_.find(line, [&](const std::string& name, double value) {
-      if (running.metrics++ < kMostMetrics) journal_.add("metric", {{"name", name}, {"value", value}});
+      if (running.metrics++ < kMostMetrics)
+        journal_.add("metric", {{"name", name}, {"value", value}});
+      else
+        running.last_values[name] = value;
     });
   }
 

@@ -1,136 +1,8 @@
-#include <fcntl.h>
-#include <grp.h>
-#include <gtest/gtest.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-#include <algorithm>
-#include <ctime>
-#include <filesystem>
-#include <fstream>
-#include <map>
-
-#include "base/error.h"
-#include "base/time.h"
-#include "fleet/attempt.h"
-#include "fleet/journal.h"
 #include "fleet/relay.h"
-#include "fleet/runner.h"
-#include "format/archive.h"
+#include "fleet/runner_fixture.h"
 
 namespace textmill::fleet {
 namespace {
-
-using base::Path;
-using namespace std::chrono_literals;
-
-/// An attempt on a shell script, run by a runner in a child of this process.
-struct RunnerTest : testing::Test {
-  base::TemporaryFolder temporary{"runner-test"};
-  AttemptFolder folder{temporary.path() / "a1"};
-  Task task{.name = "test", .hidden = {temporary.path()}, .notes = {}};
-
-  void script(const std::string& text) { task.command = {"/bin/sh", "-c", text}; }
-
-  void start() {
-    std::filesystem::create_directories(folder.path);
-    write_task(folder.task(), task);
-    again();
-  }
-
-  bool other_user = false;  // where this one is root, it is somebody else who runs and removes it
-
-  void become_other() const {
-    if (!other_user || ::geteuid() != 0) return;
-    if (::setgroups(0, nullptr) != 0 || ::setgid(12345) != 0 || ::setuid(12345) != 0) ::_exit(99);
-    ::prctl(PR_SET_DUMPABLE, 1);  // as after exec: its /proc is its own
-  }
-
-  /// The status of a process that runs the attempt; its own child goes on.
-  int again() {
-    if (other_user && ::geteuid() == 0)
-      for (const Path& path : {temporary.path(), folder.path, folder.task()})
-        EXPECT_EQ(::chown(path.c_str(), 12345, 12345), 0);
-    pid_t pid = ::fork();
-    if (pid == 0) {
-      become_other();
-      int status = 1, null = ::open("/dev/null", O_WRONLY);
-      ::dup2(null, 1);
-      ::dup2(null, 2);
-      try {
-        status = run_attempt(folder.path);
-      } catch (const base::Error& error) { status = 10 + static_cast<int>(error.kind()); }
-      ::_exit(status);
-    }
-    int status = 0;
-    ::waitpid(pid, &status, 0);
-    return WEXITSTATUS(status);
-  }
-
-  std::vector<Event> events() {
-    JournalPlace place;
-    std::vector<Event> all;
-    for (auto some = read_journal(folder.journal(), place); !some.empty();
-         some = read_journal(folder.journal(), place))
-      std::ranges::move(some, std::back_inserter(all));
-    return all;
-  }
-
-  template <class F>
-  void await(F&& condition) {
-    auto end = base::steady_now() + 30s;
-    while (!condition()) {
-      ASSERT_LT(base::steady_now(), end);
-      ::usleep(2000);
-    }
-  }
-
-  /// Waits until nothing of it is left, and gives the last event.
-  Event finish() {
-    await([&] { return !is_alive(folder); });
-    auto all = events();
-    return all.empty() ? Event{} : all.back();
-  }
-
-  std::string log() {
-    std::string out;
-    for (const auto& event : events())
-      if (event.what == "log") out += event.text("text") + "\n";
-    return out;
-  }
-
-  /// Starts it in another folder and waits for its end.
-  Event run(const std::string& name, const std::string& text) {
-    folder.path = temporary.path() / name;
-    script(text);
-    start();
-    return finish();
-  }
-
-  std::vector<std::string> kept(std::string_view of) {
-    std::vector<std::string> names;
-    for (const auto& event : events())
-      if (event.what == "kept" && event.text("of") == of) names.push_back(event.text("name"));
-    std::ranges::sort(names);
-    return names;
-  }
-
-  /// What was packed as the model, unpacked.
-  Path model() {
-    Path to = folder.path / "unpacked";
-    std::filesystem::create_directory(to);
-    for (const auto& event : events())
-      if (event.what == "kept" && event.text("name") == "model.tar.gz")
-        format::extract_archive(folder.kept() / event.text("file"), to);
-    return to;
-  }
-
-  void write(const Path& file, const std::string& text) {
-    std::filesystem::create_directories(file.parent_path());
-    std::ofstream(file) << text;
-  }
-};
 
 TEST_F(RunnerTest, FollowsAProgramToItsEnd) {
   task.metrics = {{"loss", "loss=([0-9.e+-]+)"}};
@@ -274,27 +146,6 @@ TEST_F(RunnerTest, NothingOfTheMachineCanBeChangedOrSeen) {
   EXPECT_EQ(end.text("outcome"), "completed") << end.integer("status") << log();
 }
 
-TEST_F(RunnerTest, LinksOutOfTheRootAreNotFollowed) {
-  write(temporary.path() / "secret", "x");
-  script("ln -s " + (temporary.path() / "secret").string() + " output/failure; exit 1");
-  start();
-  EXPECT_EQ(finish().text("text"), "");
-  folder.path = temporary.path() / "a2";
-  script("ln -s /etc/passwd model/m");
-  start();
-  Event end = finish();
-  EXPECT_EQ(end.text("outcome"), "failed");
-  EXPECT_EQ(end.text("text"), "/opt/ml/model/m: a link to /etc/passwd, which is not a file under /opt/ml");
-  folder.path = temporary.path() / "a3";
-  script("rmdir model && ln -s /etc model");
-  start();
-  EXPECT_EQ(finish().text("outcome"), "failed");
-  folder.path = temporary.path() / "a4";
-  script("echo x > code/x && ln -s /opt/ml/code/x model/m");
-  start();
-  EXPECT_EQ(finish().text("outcome"), "completed");
-}
-
 TEST_F(RunnerTest, BinaryAndEndlessOutputIsBounded) {
   script("head -c 100000000 /dev/zero; head -c 100000 /dev/urandom; echo; echo the end");
   start();
@@ -335,130 +186,6 @@ TEST_F(RunnerTest, SeveralHosts) {
   EXPECT_EQ(end.text("text"), "bad");
 }
 
-TEST_F(RunnerTest, CheckpointsAreKeptAndRestored) {
-  task.checkpoints = "/opt/ml/checkpoints";
-  write(folder.restored() / "step", "7");
-  script(
-      "cat checkpoints/step; echo 8 > checkpoints/step; echo new > checkpoints/new; mkfifo checkpoints/pipe");
-  start();
-  EXPECT_EQ(finish().text("outcome"), "completed");
-  EXPECT_NE(log().find("7"), std::string::npos);
-  std::vector<std::string> names;
-  for (const auto& event : events())
-    if (event.what == "kept" && event.text("of") == "checkpoint") names.push_back(event.text("name"));
-  std::ranges::sort(names);
-  EXPECT_EQ(names, (std::vector<std::string>{"new", "step"}));
-}
-
-TEST_F(RunnerTest, WhateverItLeavesItsEndIsTold) {
-  Event end = run("loop", "rmdir output/data; ln -s data output/data");
-  EXPECT_EQ(end.text("text"), "/opt/ml/output/data: there is a link on the way to it");
-  EXPECT_EQ(kept("model"), (std::vector<std::string>{"model.tar.gz"}));
-  end = run("reason", "rmdir output/data; ln -s data output/data; echo boo > output/failure; exit 3");
-  EXPECT_EQ(end.text("text"), "boo\n");
-  EXPECT_EQ(end.integer("status"), 3);
-  EXPECT_EQ(run("fifo", "mkfifo model/f").text("text"), "/opt/ml/model/f: neither a file nor a folder");
-}
-
-TEST_F(RunnerTest, FoldersThatAProgramClosedAreKeptAndRemoved) {
-  other_user = true;
-  EXPECT_EQ(run("data", "chmod 000 output/data").text("outcome"), "completed");
-  EXPECT_EQ(
-      run("failure", "echo mine > output/failure; chmod 000 output/failure output; exit 4").text("text"),
-      "mine\n");
-  Event end = run("model",
-                  "mkdir -p model/a/b /tmp/x/y; echo m > model/a/b/m; chmod 000 model/a/b/m model/a/b; "
-                  "chmod 500 model/a; chmod 000 /tmp/x");
-  EXPECT_EQ(end.text("outcome"), "completed") << end.text("text");
-  EXPECT_EQ(base::read_file(model() / "a/b/m"), "m\n");
-  std::filesystem::remove_all(model());
-  pid_t pid = ::fork();
-  if (pid == 0) {
-    become_other();
-    try {
-      remove_attempt(folder);
-    } catch (const std::exception&) { ::_exit(1); }
-    ::_exit(0);
-  }
-  int status = 0;
-  ::waitpid(pid, &status, 0);
-  EXPECT_EQ(status, 0);
-  EXPECT_FALSE(std::filesystem::exists(folder.path));
-}
-
-TEST_F(RunnerTest, NamesThatCannotBeKeys) {
-  task.checkpoints = "/opt/ml/checkpoints";
-  Event end = run("checkpoint", "echo x > \"checkpoints/$(printf '\\377')\"; echo y > checkpoints/y");
-  EXPECT_EQ(end.text("outcome"), "completed");
-  EXPECT_EQ(kept("checkpoint"), (std::vector<std::string>{"y"}));
-  EXPECT_NE(log().find("/opt/ml/checkpoints/\uFFFD: the name of an object is UTF-8"), std::string::npos)
-      << log();
-  task.pack = Task::Pack::files;
-  end = run("model", "echo x > \"model/$(printf '\\377')\"");
-  EXPECT_EQ(end.text("text"), "/opt/ml/model/\uFFFD: the name of an object is UTF-8");
-  EXPECT_EQ(end.text("by"), "program");
-}
-
-TEST_F(RunnerTest, LinksInTheModelAreKept) {
-  task.input.channels["train"] = {};
-  for (const char* name : {"archive", "files"})
-    write(temporary.path() / name / "algo-1/input/train/vocab.txt", "words");
-  const std::string links =
-      "cd model; mkdir checkpoint-5; echo w > checkpoint-5/w; ln -s checkpoint-5 latest; ln -s $PWD/latest "
-      "best; "
-      "ln -s checkpoint-5/w w; ln -s /opt/ml/input/data/train/vocab.txt vocab.txt; "
-      "echo new > ../input/data/train/new; ln -s ../input/data/train/new new";
-  Event end = run("archive", links);
-  EXPECT_EQ(end.text("text"), "");
-  Path got = model();
-  EXPECT_EQ(std::filesystem::read_symlink(got / "latest"), "checkpoint-5");
-  EXPECT_EQ(base::read_file(got / "best/w") + base::read_file(got / "w"), "w\nw\n");
-  EXPECT_EQ(base::read_file(got / "vocab.txt") + base::read_file(got / "new"), "wordsnew\n");
-  task.pack = Task::Pack::files;
-  end = run("files", links);
-  EXPECT_EQ(end.text("text"), "");
-  EXPECT_EQ(kept("model"), (std::vector<std::string>{"checkpoint-5/w", "new", "vocab.txt", "w"}));
-  EXPECT_NE(log().find("/opt/ml/model/latest: a link to a folder, which is no object"), std::string::npos);
-  task.pack = Task::Pack::archives;
-  EXPECT_EQ(run("self", "ln -s /opt/ml/model model/self").text("text"),
-            "/opt/ml/model/self: a link to /opt/ml/model, a folder that does not lie beside or below it");
-  EXPECT_EQ(run("out", "ln -s /etc/passwd input/data/train/p; ln -s /opt/ml/input/data/train/p model/p")
-                .text("text"),
-            "/opt/ml/model/p: a link to /opt/ml/input/data/train/p, which is not a file under /opt/ml");
-}
-
-TEST_F(RunnerTest, CheckpointsBehindALinkAreNotLookedAt) {
-  write(temporary.path() / "secret-name", "x");
-  write(temporary.path() / "a1/restored/old", "x");
-  task.checkpoints = "/opt/ml/checkpoints";
-  script("rm -r checkpoints; ln -s " + temporary.path().string() + " checkpoints");
-  start();
-  EXPECT_EQ(finish().text("outcome"), "completed");
-  EXPECT_EQ(log().find("secret-name"), std::string::npos) << log();
-  EXPECT_NE(log().find("/opt/ml/checkpoints: there is a link on the way to it"), std::string::npos) << log();
-  EXPECT_FALSE(std::ranges::any_of(events(), [](const Event& event) { return event.what == "gone"; }));
-}
-
-TEST_F(RunnerTest, CheckpointsOfAllHosts) {
-  task.hosts = {"algo-1", "algo-2"};
-  task.checkpoints = "/opt/ml/checkpoints";
-  write(temporary.path() / "a1/restored/ours", "x");
-  write(temporary.path() / "a1/restored/shared", "x");
-  script(
-      "echo $(hostname) > checkpoints/$(hostname); rm checkpoints/ours; "
-      "[ $(hostname) = algo-1 ] || rm checkpoints/shared");
-  start();
-  EXPECT_EQ(finish().text("outcome"), "completed");
-  EXPECT_EQ(kept("checkpoint"), task.hosts);
-  std::vector<std::string> gone;
-  for (const auto& event : events()) {
-    if (event.what == "gone") gone.push_back(event.text("name"));
-    if (event.what == "kept" && event.text("of") == "checkpoint")
-      EXPECT_EQ(base::read_file(folder.kept() / event.text("file")), event.text("name") + "\n");
-  }
-  EXPECT_EQ(gone, (std::vector<std::string>{"ours"})) << "the other is there still, on a host";
-}
-
 TEST_F(RunnerTest, MetricsWithBlanks) {
   task.metrics = {{"loss", "loss:(.*)"}, {"accuracy", "acc=(.*?)%"}};
   run("a1", "echo 'loss: 0.5'; printf 'acc= \\t 0.7 %%\\n'; echo 'loss: '");
@@ -468,11 +195,23 @@ TEST_F(RunnerTest, MetricsWithBlanks) {
   EXPECT_EQ(found, (std::map<std::string, double>{{"accuracy", 0.7}, {"loss", 0.5}}));
 }
 
+TEST_F(RunnerTest, TheLastOfManyMetricsIsFinal) {
+  task.metrics = {{"m", "m=([0-9]+)"}};
+  run("a1", "seq -f m=%.0f 0 100500");
+  double last = 0;
+  for (const auto& event : events())
+    if (event.what == "metric") last = event.number_at("value");
+  EXPECT_EQ(last, 100'500);
+  EXPECT_NE(log().find("Of 100501 values of metrics, the first 100000 and the last were kept."),
+            std::string::npos);
+}
+
 TEST_F(RunnerTest, NothingIsDoneWhileAProgramUsesItsGrace) {
   task.most = 1s;
   task.grace = 2s;
   script("trap '' TERM; echo ready; while :; do sleep 0.1; done");
   start();
+  await([&] { return log().find("ready") != std::string::npos; });
   auto runner = static_cast<pid_t>(events()[0].integer("pid"));
   clockid_t clock;
   ASSERT_EQ(::clock_getcpuclockid(runner, &clock), 0);

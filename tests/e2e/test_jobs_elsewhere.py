@@ -54,7 +54,8 @@ def test_not_root(run):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="unshare needs root here")
 def test_without_namespaces(run):
-    done, said, server = run(NO_NAMESPACES, "echo base $SAGEMAKER_BASE_DIR; echo changed > input/data/train/large && cp input/data/train/large model && (setsid sleep 1000 &); exit 0")
+    done, said, server = run(NO_NAMESPACES, "echo base $SAGEMAKER_BASE_DIR; echo changed > input/data/train/large && cp input/data/train/large model && "
+                                  "(echo hacked > ../input/train/large); (setsid sleep 1000 &); exit 0")  # run() reads the object
     assert done["TrainingJobStatus"] == "Completed", (done.get("FailureReason"), said)
     assert "This system lets us make no namespaces" in said and f"SAGEMAKER_BASE_DIR={server.folder}/jobs/" in said
     assert f"base {server.folder}/jobs/" in said

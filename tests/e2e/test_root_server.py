@@ -179,6 +179,7 @@ def test_without_namespaces(serve, top):
 echo changed >input/data/train/large && cp input/data/train/large model""")
     done, said = run(server, image, InputDataConfig=[jobs.channel("train", "s3://jobs/in/")])
     assert done["TrainingJobStatus"] == "Completed", (done.get("FailureReason"), said)
+    assert {file.stat().st_uid for file in (server.folder / "objects").rglob("*")} == {0}
     assert said[0].startswith("This system lets us make no namespaces") and said[1:3] == ["61000", "61000"], said
     assert len([line for line in said if line.endswith("Permission denied")]) == 5 and len(said) == 8, said
     assert s3.get_object(Bucket="jobs", Key="in/large")["Body"].read() == b"x" * 100_000
