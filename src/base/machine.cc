@@ -1,6 +1,7 @@
 #include "base/machine.h"
 
 #include <sched.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <charconv>
@@ -16,9 +17,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// The number that follows `key`, or begins the file; nothing if there is none, such as "max".
+/// The number that follows `key`, or begins the file; nothing if there is none, such as "max", or if this user may not read
+/// it: a group may be closed to those in it.
 std::optional<int64_t> number_in(const Path& file, std::string_view key = "") {
-  if (!fs::exists(file)) return {};
+  if (::access(file.c_str(), R_OK) != 0) return {};
   std::string text = read_file(file);
   size_t at = key.empty() ? 0 : text.find(key);
   if (at == std::string::npos) return {};
@@ -47,7 +49,7 @@ void for_each_group(const Path& root, const std::string& controller,
     if (!unified && controllers.find(":" + controller + ":") == controllers.npos) continue;
     Path top = unified ? mounts : mounts / controller;
     Path folder = (top / Path(line.substr(second + 1)).relative_path()).lexically_normal();
-    while (folder != top && !fs::exists(folder)) folder = folder.parent_path();
+    while (folder != top && ::access(folder.c_str(), F_OK) != 0) folder = folder.parent_path();
     for (;; folder = folder.parent_path()) {
       look(folder);
       if (folder == top || !folder.has_relative_path()) break;

@@ -55,6 +55,18 @@ TEST_F(MachineTest, memory_of_a_group_of_version_1) {
   EXPECT_EQ(available_memory(root), 700000);
 }
 
+TEST_F(MachineTest, a_group_that_may_not_be_read_says_nothing) {
+  int all = usable_cpus(root);
+  put("proc/meminfo", "MemAvailable:    8000 kB\n");
+  put("proc/self/cgroup", "4:cpu,memory:/a/b\n");
+  std::filesystem::create_directories(root / "sys/fs/cgroup/cpu/a");
+  std::filesystem::create_symlink("b", root / "sys/fs/cgroup/cpu/a/b");  // a loop is closed to root, too
+  std::filesystem::create_directories(root / "sys/fs/cgroup/memory/a/b");
+  std::filesystem::create_symlink("memory.max", root / "sys/fs/cgroup/memory/a/b/memory.max");
+  EXPECT_EQ(usable_cpus(root), all);
+  EXPECT_EQ(available_memory(root), 8000 * 1024);
+}
+
 TEST_F(MachineTest, cpus_of_the_affinity) {
   cpu_set_t before, one;
   ASSERT_EQ(::sched_getaffinity(0, sizeof before, &before), 0);
