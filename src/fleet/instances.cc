@@ -165,7 +165,7 @@ std::string Endpoints::prepare(Known& known, const std::string& id, const Resour
       known.installing = true;
       wake();  // others may be laid out meanwhile
       add_requirements(task, requirements_.install(program.environment, base::read_file(wanted, 1 << 20),
-                                                   known.stop.get_token()));
+                                                   task, known.stop.get_token()));
     }
     models_.trim();
     write_task(place.task(), task);

@@ -319,7 +319,7 @@ void Jobs::prepare(const records::Resource& job, const records::Attempt& attempt
   auto [task, python] = job_task(job, attempt, resources_.arn(kTrainingJob, job.name), resources_.account(),
                                  options_, {machine_.cpus, memory_}, store_.folder());
   if (std::string source = source_of(job.body); !python.empty() && !source.empty())
-    add_requirements(task, requirements_.install(python, requirements_of(store_, source), stop));
+    add_requirements(task, requirements_.install(python, requirements_of(store_, source), task, stop));
   auto no_sweeps = store_.blobs().pause_sweeps();
   std::vector<std::pair<std::vector<Placed>, Path>> folders;
   store_.database().read([&](store::Connection& c) {

@@ -51,10 +51,18 @@ bool names_files(std::string_view text) {
 Requirements::Requirements(store::Store& store)
     : store_(store), folder_(store.folder() / "cache/requirements") {}
 
-Path Requirements::install(const Path& environment, const std::string& text, const std::stop_token& stop) {
+Path Requirements::install(const Path& environment, const std::string& text, const Task& task,
+                           const std::stop_token& stop) {
   bool nothing = text.find_first_not_of(" \t\r\n") == text.npos;
   if (nothing || names_files(text)) return {};
-  std::string name = base::sha256_hex(environment.string() + '\n' + text).substr(0, 32);
+  Settings settings;
+  std::string all = environment.string() + '\n' + text;
+  for (const auto& [variable, value] : task.environment) {
+    if (!variable.starts_with("PIP_") || variable == "PIP_TARGET") continue;  // that is ours
+    settings[variable] = value;
+    all += '\n' + variable + '=' + value;
+  }
+  std::string name = base::sha256_hex(all).substr(0, 32);
   Path to = folder_ / name;
   std::unique_lock lock(mutex_);
   if (!freed_.wait(lock, stop, [&] { return !busy_.contains(name); }))
@@ -68,7 +76,7 @@ Path Requirements::install(const Path& environment, const std::string& text, con
       freed_.notify_all();
     };
     std::unique_ptr<void, decltype(free)> turn(this, free);
-    run(environment, text, to, stop);
+    run(environment, text, settings, to, stop);
   }
   std::filesystem::last_write_time(to, std::filesystem::file_time_type::clock::now());
   trim_cache(folder_, kMostInstalled, in_use());
@@ -94,8 +102,8 @@ std::set<std::string> Requirements::in_use() const {
   return out;
 }
 
-void Requirements::run(const Path& environment, const std::string& text, const Path& to,
-                       const std::stop_token& stop) {
+void Requirements::run(const Path& environment, const std::string& text, const Settings& settings,
+                       const Path& to, const std::stop_token& stop) {
   AttemptFolder place{to.string() + ".partial"};
   if (was_begun(place)) {  // by a server that was killed meanwhile
     ask_to_stop(place);
@@ -106,6 +114,7 @@ void Requirements::run(const Path& environment, const std::string& text, const P
   base::write_file_durably(place.input(kHost, kInput) / "requirements.txt", text);
   Task task{.name = "requirements.txt",
             .command = {"/bin/sh", "-c", kPip, environment / "bin/python"},
+            .environment = settings,
             .hosts = {kHost},
             .grace = kGrace,
             .most = kMostTime,

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <condition_variable>
+#include <map>
 #include <mutex>
 #include <set>
 #include <stop_token>
@@ -9,6 +10,7 @@
 
 #include "base/files.h"
 #include "fleet/cache.h"
+#include "fleet/task.h"
 #include "store/store.h"
 
 namespace textmill::fleet {
@@ -19,10 +21,11 @@ class Requirements {
  public:
   explicit Requirements(store::Store& store);
 
-  /// The folder to be put on PYTHONPATH; empty: it names nothing, or files of its own source, which only its job
+  /// As `task`'s variables PIP_... say, such as PIP_INDEX_URL. The folder to be put on PYTHONPATH; empty: it names nothing, or files of its own source, which only its job
   /// can install.
   /// Throws invalid with pip's last words; cancelled.
-  base::Path install(const base::Path& environment, const std::string& text, const std::stop_token& stop);
+  base::Path install(const base::Path& environment, const std::string& text, const Task& task,
+                     const std::stop_token& stop);
 
   /// As a cache that is held below a bound.
   std::vector<CacheEntry> entries() const { return cache_entries(folder_); }
@@ -31,8 +34,9 @@ class Requirements {
   std::set<std::string> in_use() const;
 
  private:
-  void run(const base::Path& environment, const std::string& text, const base::Path& to,
-           const std::stop_token& stop);
+  using Settings = std::map<std::string, std::string>;
+  void run(const base::Path& environment, const std::string& text, const Settings& settings,
+           const base::Path& to, const std::stop_token& stop);
 
   store::Store& store_;
   const base::Path folder_;

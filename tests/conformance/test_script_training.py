@@ -92,12 +92,12 @@ def train(server, name):
     """train({"entry.py": ...}, epochs=2): the job's description at its end."""
     sagemaker, s3 = server.client("sagemaker"), server.client("s3")
 
-    def run(files, image=IMAGE, **hyperparameters):
+    def run(files, image=IMAGE, environment=None, **hyperparameters):
         job = name("script")
         s3.put_object(Bucket="jobs", Key=f"{job}/source/sourcedir.tar.gz", Body=packed(files))
         own = {"sagemaker_program": "entry.py", "sagemaker_submit_directory": f"s3://jobs/{job}/source/sourcedir.tar.gz", "sagemaker_job_name": job}
         sagemaker.create_training_job(**request(job, image, HyperParameters={k: json.dumps(v) for k, v in (own | hyperparameters).items()},
-                                                algorithm={"MetricDefinitions": [{"Name": "loss", "Regex": "loss=([0-9.]+)"}]}))
+                                                algorithm={"MetricDefinitions": [{"Name": "loss", "Regex": "loss=([0-9.]+)"}]}, Environment=environment or {}))
         return finish(sagemaker, job)
 
     return run
@@ -129,6 +129,14 @@ def test_requirements_are_installed_once(server, train, index):
     assert any(path.endswith(".whl") for path in before)
     jobs.append(train(files, epochs=1))
     assert [model_of(server, job)["word"] for job in jobs] == ["tiny", "tiny"] and asked == before
+
+
+def test_requirements_come_from_the_index_that_the_job_names(server, train, index):
+    source, asked = index
+    before = len(asked)
+    job = train({"entry.py": SCRIPT, "requirements.txt": "tinypackage==1.0\n"}, environment={"PIP_INDEX_URL": source.split()[1]}, epochs=1)
+    assert job["TrainingJobStatus"] == "Completed", job
+    assert model_of(server, job)["word"] == "tiny" and len(asked) > before
 
 
 def test_what_was_installed_can_be_cleaned(server, train, index, textmill):
