@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <numeric>
 
@@ -142,6 +143,29 @@ TEST_F(QuantizeTest, an_embedder_keeps_the_order_of_its_similarities) {
 
   options.metric = tasks::Metric::accuracy;
   EXPECT_THROW(quantize(options, {}), base::Error);
+}
+
+TEST_F(QuantizeTest, answers_in_8_bits_are_the_same_bytes_on_any_number_of_threads_and_in_any_company) {
+  options.max_loss = 1;
+  quantize(options, {});
+  for (nn::Format format : {nn::Format::f32, nn::Format::bf16}) {
+    std::vector<std::vector<float>> found;
+    for (int threads : {1, 2, 3}) {
+      tasks::Encoder encoder(options.output, {{.format = format, .threads = threads}});
+      std::vector<tasks::PackedItem> items;
+      for (const char* text : {"the film was good", "bad", "not really very good film the was bad not"})
+        items.push_back(encoder.encode(text));
+      std::vector<const tasks::PackedItem*> all, last = {&items[2]};
+      for (const auto& item : items) all.push_back(&item);
+      std::vector<float> together, alone;
+      encoder.run(all, together);
+      encoder.run(last, alone);
+      EXPECT_TRUE(std::ranges::equal(alone, std::span(together).last(alone.size())));
+      found.push_back(together);
+    }
+    EXPECT_EQ(found[0], found[1]);
+    EXPECT_EQ(found[0], found[2]);
+  }
 }
 
 TEST_F(QuantizeTest, calibration_hears_that_it_shall_stop) {

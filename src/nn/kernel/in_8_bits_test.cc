@@ -55,7 +55,7 @@ TEST_P(In8BitsTest, SumsAreTheNaiveIntegers) {
   Pool pool(2);
   Random random(3);
   auto any = [&] { return random.below(255) - 127; };
-  // Sums of up to 512 products of 127 · 127 are exact in f32, so the floats show the integers.
+  // Sums of up to 1,040 products of 127 · 127, and of many more random ones, are exact in f32: the floats show the integers.
   for (auto [rows, depth, cols] : {std::array{0, 8, 5},
                                    {1, 1, 1},
                                    {1, 4, 48},
@@ -64,6 +64,9 @@ TEST_P(In8BitsTest, SumsAreTheNaiveIntegers) {
                                    {17, 101, 100},
                                    {9, 510, 3},
                                    {70, 33, 130},
+                                   {5, 3075, 98},
+                                   {2, 8191, 50},
+                                   {11, 8192, 17},
                                    {40, 384, 64}}) {
     IntegerCase c(
         rows, depth, cols, [&] { return any() + 128; }, any);
