@@ -66,6 +66,13 @@ def test_a_goal_that_is_missed_is_exit_status_3_and_keeps_the_nearest(files, qua
     assert [trial["name"] for trial in result["trials"] if trial["chosen"]] == [trial["name"]], "none is nearer: the smallest"
     assert (tmp_path / "out/model.safetensors").exists() and "not met" in (tmp_path / "out/pareto.html").read_text()
 
+    half = len(layers) // 2  # now it alone, and those below it that are tried anew, may keep to the goal
+    journal["trials"] = [entry | {"answers": reference["answers"]} if entry["kept"] == half else entry for entry in journal["trials"]]
+    (tmp_path / "out/quantize.journal.json").write_text(json.dumps(journal))
+    result = json.loads(textmill(*command).stdout)
+    [chosen] = [trial for trial in result["trials"] if trial["chosen"]]
+    assert result["met"] and len(chosen["in_floating_point"]) == half, "where all in floating point misses, parts are looked at"
+
 
 def test_an_embedder_is_measured_by_rank(files, textmill, tmp_path):
     """Spearman of its own cosines: they agree with themselves, and the small folder embeds as its modules say."""
