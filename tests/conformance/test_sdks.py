@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import textwrap
 import venv
 from pathlib import Path
 
@@ -33,6 +34,7 @@ def model_fn(folder):
 def predict_fn(data, model):
     return [{"words": len(text.split()), "model": model} for text in data["inputs"]]
 """
+WHOLE = f'{INFERENCE}\nif __name__ == "__main__":\n{textwrap.indent(TRAIN, "    ")}'
 MODEL = {"name": "some words", "words": ["hello", "there"]}
 ANSWER = [{"words": 2, "model": MODEL}, {"words": 1, "model": MODEL}]
 
@@ -40,10 +42,10 @@ ANSWER = [{"words": 2, "model": MODEL}, {"words": 1, "model": MODEL}]
 @pytest.fixture
 def script(server, textmill, tmp_path):
     """script("sdk2"): what it printed; lines "NAME rest" of it by their names."""
-    environment = server.folder / "environments" / "pytorch"
-    if not environment.exists():
-        venv.create(environment, symlinks=True)
-    for folder, name, text in (("code", "train.py", TRAIN), ("code", "inference.py", INFERENCE), ("data", "a.txt", "hello there\n")):
+    for framework in ("pytorch", "scikit-learn"):
+        if not (environment := server.folder / "environments" / framework).exists():
+            venv.create(environment, symlinks=True)
+    for folder, name, text in (("code", "train.py", TRAIN), ("code", "inference.py", INFERENCE), ("code", "whole.py", WHOLE), ("data", "a.txt", "hello there\n")):
         (tmp_path / folder).mkdir(exist_ok=True)
         (tmp_path / folder / name).write_text(text)
     exports = textmill("env", "--sdk", "--data-dir", server.folder).stdout
@@ -69,7 +71,7 @@ def nothing_is_left(server):
 def test_sdk_2(server, script):
     output, said = script("sdk2")
     assert "loss=0.5" in output and "Training seconds:" in output  # the job's log, followed
-    assert eval(said["LOSSES"]) and eval(said["PREDICTION"]) == ANSWER
+    assert eval(said["LOSSES"]) and eval(said["PREDICTION"]) == eval(said["WHOLE"]) == ANSWER
     job = server.client("sagemaker").describe_training_job(TrainingJobName=said["JOB"].split()[0])
     assert job["TrainingJobStatus"] == "Completed" and job["HyperParameters"]["sagemaker_submit_directory"].endswith('sourcedir.tar.gz"')
     nothing_is_left(server)
