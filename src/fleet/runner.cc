@@ -270,7 +270,7 @@ class Runner {
 
   /// It ended before it listened, as another program has that port.
   bool wants_usual_port() {
-    if (!due_port_ || !hosts_[0].spoke_of_address || !is_listened_at(kUsualPort)) return false;
+    if (!due_port_ || !hosts_[0].spoke_of_address) return false;  // who had it may be gone by now
     if (walls_ == Walls::namespaces)
       return relay_port("speaks of an address that is in use, and did not listen at"), true;
     log(hosts_[0].host, fmt::format("Port {} is taken. Where the system makes no network of its own for a "
