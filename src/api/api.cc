@@ -127,8 +127,8 @@ std::variant<http::Accepted, Response> Api::decide(const Request& head) {
     auto family = bodies_.find(call.service);
     auto rules = family != bodies_.end() && call.operation ? family->second->body(head, call)
                                                            : document_rules(head, call);
-    if (content_length(head) >= kVerifyFirst &&
-        wire::Verifier::payload(head, claim, call.protocol) != wire::Payload::body) {
+    bool large = content_length(head) >= kVerifyFirst || head.headers.find("transfer-encoding");
+    if (large && wire::Verifier::payload(head, claim, call.protocol) != wire::Payload::body) {
       wire::Verified verified;
       authenticate(head, claim, call.protocol, verified, {}, Keys::Depth::memory);
     }

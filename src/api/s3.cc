@@ -72,19 +72,24 @@ constexpr Error kErrors[] = {
 constexpr std::string_view kKept[] = {"CacheControl",           "ContentDisposition", "ContentEncoding",
                                       "ContentLanguage",        "ContentType",        "StorageClass",
                                       "WebsiteRedirectLocation"};
-constexpr size_t kMostMetadata = 2048, kMostObjectTags = 10, kLongestKey = 1024;
+constexpr size_t kMostMetadata = 2048, kMostObjectTags = 10;
 
-bool names_etag(std::string_view list, std::string_view etag) {
-  while (!list.empty()) {
-    auto item = list.substr(0, list.find(','));
-    list.remove_prefix(std::min(list.size(), item.size() + 1));
-    while (item.starts_with(' ')) item.remove_prefix(1);
-    while (item.ends_with(' ')) item.remove_suffix(1);
-    if (item.starts_with("W/")) item.remove_prefix(2);
-    if (item.size() >= 2 && item.front() == '"' && item.back() == '"') item = item.substr(1, item.size() - 2);
-    if (item == "*" || item == etag) return true;
-  }
-  return false;
+/// Takes the first item off a list in a header.
+std::string_view take_item(std::string_view& list) {
+  auto item = list.substr(0, list.find(','));
+  list.remove_prefix(std::min(list.size(), item.size() + 1));
+  while (item.starts_with(' ')) item.remove_prefix(1);
+  while (item.ends_with(' ')) item.remove_suffix(1);
+  return item;
+}
+
+/// A list of encodings without the one of the way here: clients put it before the others, or after them.
+std::string without_chunked(std::string_view list) {
+  std::string out;
+  while (!list.empty())
+    if (auto item = take_item(list); !item.empty() && item != "aws-chunked")
+      (out += out.empty() ? "" : ",") += item;
+  return out;
 }
 
 wire::Fault failed(std::string_view condition) {
@@ -98,7 +103,8 @@ size_t characters(std::string_view utf8) {
 }
 
 void check_tag(std::string_view key, std::string_view value) {
-  if (key.empty() || characters(key) > 128 || characters(value) > 256 || key.starts_with("aws:"))
+  if (key.empty() || characters(key) > 128 || characters(value) > 256 || key.starts_with("aws:") ||
+      base::invalid_utf8(key) || base::invalid_utf8(value))
     throw fault("InvalidTag");
 }
 
@@ -134,7 +140,6 @@ std::string key(Exchange& ex) {
   if (key.size() > kLongestKey) {
     throw fault("KeyTooLongError", Value::object({{"Size", key.size()}, {"MaxSizeAllowed", kLongestKey}}));
   }
-  if (base::invalid_utf8(key)) throw fault("InvalidURI");
   check_version(ex.text("VersionId"));
   return key;
 }
@@ -155,13 +160,27 @@ void refuse_unserved(Exchange& ex) {
   }
 }
 
+bool names_etag(std::string_view list, std::string_view etag) {
+  while (!list.empty()) {
+    auto item = take_item(list);
+    if (item.starts_with("W/")) item.remove_prefix(2);
+    if (item.size() >= 2 && item.front() == '"' && item.back() == '"') item = item.substr(1, item.size() - 2);
+    if (item == "*" || item == etag) return true;
+  }
+  return false;
+}
+
 std::string in_quotes(std::string_view etag) { return fmt::format("\"{}\"", etag); }
 
 Value owner(const Platform& platform) {
   return Value::object({{"DisplayName", "textmill"}, {"ID", base::sha256_hex(platform.account().id)}});
 }
 
-Value parse_properties(std::string_view properties) { return format::parse_json(properties, "properties"); }
+// What was kept before such bytes were refused can be read, replaced and deleted.
+Value parse_properties(std::string_view properties) {
+  if (base::invalid_utf8(properties)) return parse_properties(base::replace_invalid_utf8(properties));
+  return format::parse_json(properties, "properties");
+}
 
 bool not_modified(const Conditions& conditions, const store::Object& object) {
   base::WallTime modified = whole_second(object.modified);
@@ -190,10 +209,7 @@ Value properties_of_input(Exchange& ex) {
   Value out = Value::object({});
   for (std::string_view member : kKept) {
     std::string text = ex.text(member);
-    if (member == "ContentEncoding" && text.starts_with("aws-chunked")) {
-      text.erase(0,
-                 std::min(text.size(), text.find_first_not_of(", ", std::string_view("aws-chunked").size())));
-    }
+    if (member == "ContentEncoding") text = without_chunked(text);
     if (!text.empty() && !(member == "StorageClass" && text == "STANDARD")) out.set(member, std::move(text));
   }
   // As it was sent: it need not be a date.

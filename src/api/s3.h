@@ -20,12 +20,16 @@ store::Bucket bucket(Exchange& ex, store::Connection& connection, std::string_vi
 /// The object of that key. Throws NoSuchKey.
 store::Object object(store::Connection& connection, const store::Bucket& bucket, std::string_view key);
 
-/// The input's Key. Throws KeyTooLongError, InvalidURI; NoSuchVersion for any version but "null".
+/// The input's Key. Throws KeyTooLongError; NoSuchVersion for any version but "null".
 std::string key(Exchange& ex);
 void check_version(std::string_view version);
 /// Refuses headers that ask for what is not done: customers' encryption keys, object lock, appending.
 void refuse_unserved(Exchange& ex);
 
+constexpr size_t kLongestKey = 1024;
+
+/// Whether a list of ETags, each as it is or in quotes, has this one or "*".
+bool names_etag(std::string_view list, std::string_view etag);
 std::string in_quotes(std::string_view etag);
 Value owner(const Platform& platform);
 Value parse_properties(std::string_view properties);

@@ -138,6 +138,23 @@ Value delete_object(Exchange& ex) {
   return {};
 }
 
+/// The code of the error that an entry of DeleteObjects ends with; empty: it can be deleted.
+std::string_view refusal(store::Connection& c, const store::Bucket& from, const Value& wanted) {
+  std::string name = text_in(wanted, "Key"), version = text_in(wanted, "VersionId"),
+              etag = text_in(wanted, "ETag");
+  const Value *modified = wanted.find("LastModifiedTime"), *size = wanted.find("Size");
+  if (!version.empty() && version != "null") return "NoSuchVersion";
+  if (name.size() > kLongestKey) return "KeyTooLongError";
+  if (etag.empty() && !modified && !size) return {};
+  auto found = store::find_object(c, from.id, name);
+  if (!found) return "NoSuchKey";
+  bool same = (etag.empty() || names_etag(etag, found->etag)) &&
+              (!modified || wire::from_seconds(*modified->real()) ==
+                                std::chrono::floor<std::chrono::seconds>(found->modified)) &&
+              (!size || static_cast<uint64_t>(*size->integer()) == found->size);
+  return same ? "" : "PreconditionFailed";
+}
+
 Value delete_objects(Exchange& ex) {
   constexpr size_t kMost = 1000;
   check_document(ex);
@@ -152,17 +169,16 @@ Value delete_objects(Exchange& ex) {
     auto from = bucket(ex, c);
     for (const Value& wanted : objects) {
       std::string name = text_in(wanted, "Key"), version = text_in(wanted, "VersionId");
-      if (!version.empty() && version != "null") {
-        errors.push_back(Value::object({{"Key", name},
-                                        {"VersionId", version},
-                                        {"Code", "NoSuchVersion"},
-                                        {"Message", "The specified version does not exist."}}));
-        continue;
+      Value entry = Value::object({{"Key", name}});
+      if (!version.empty()) entry.set("VersionId", version);
+      auto code = refusal(c, from, wanted);
+      if (code.empty()) {
+        store::delete_object(c, from.id, name);
+      } else {
+        entry.set("Code", code);
+        entry.set("Message", fault(code).what());
       }
-      store::delete_object(c, from.id, name);
-      Value done = Value::object({{"Key", name}});
-      if (!version.empty()) done.set("VersionId", version);
-      deleted.push_back(std::move(done));
+      (code.empty() ? deleted : errors).push_back(std::move(entry));
     }
   });
   Value out = Value::object({{"Errors", std::move(errors)}});

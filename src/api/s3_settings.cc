@@ -63,8 +63,14 @@ Value remove(Exchange& ex) {
   return {};
 }
 
+bool is_json_object(const std::string& text) {
+  try {
+    return format::parse_json(text, "policy").object();
+  } catch (const base::Error&) { return false; }
+}
+
 Value put_policy(Exchange& ex) {
-  if (!ex.text("Policy").starts_with('{')) throw fault("MalformedPolicy");
+  if (!is_json_object(ex.text("Policy"))) throw fault("MalformedPolicy");
   return put<kPolicy>(ex);
 }
 

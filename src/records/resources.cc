@@ -6,10 +6,17 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/utf8.h"
 
 namespace textmill::records {
 
 namespace {
+
+/// What was kept before bytes that are no UTF-8 were refused can be read, replaced and deleted.
+format::Json body_of(std::string_view text) {
+  if (base::invalid_utf8(text)) return body_of(base::replace_invalid_utf8(text));
+  return format::parse_json(text, "a stored resource");
+}
 
 Resource resource_of(const store::Rows& rows, bool body) {
   return {.id = rows.integer(0),
@@ -17,7 +24,7 @@ Resource resource_of(const store::Rows& rows, bool body) {
           .created = rows.time(2),
           .modified = rows.time(3),
           .status = rows.string(4),
-          .body = body ? format::parse_json(rows.text(5), "a stored resource") : format::Json()};
+          .body = body ? body_of(rows.text(5)) : format::Json()};
 }
 
 base::Error error_of(base::Kind kind, std::string_view text, std::string_view name, const std::string& arn) {

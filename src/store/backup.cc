@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/hash.h"
+#include "format/json.h"
 #include "store/log_block.h"
 #include "store/schema.h"
 #include "store/store.h"
@@ -38,12 +39,10 @@ std::vector<std::pair<base::Path, uint64_t>> blob_files(const base::Path& databa
   return files;
 }
 
-/// Copies a database and the blobs that it names from one folder to another. The folder then holds nothing else.
-void copy_all(const base::Path& database, const base::Path& objects, const base::Path& to) {
+/// Copies the blobs that a database names.
+void copy_blobs(const base::Path& database, const base::Path& objects, const base::Path& to) {
   fs::create_directories(to / "objects");
-  fs::permissions(to, fs::perms::owner_all);
-  if (database != to / "textmill.db") copy_durably(database, to / "textmill.db");
-  for (const auto& [file, size] : blob_files(to / "textmill.db")) {
+  for (const auto& [file, size] : blob_files(database)) {
     fs::create_directories(to / "objects" / file.parent_path());
     copy_durably(objects / file, to / "objects" / file);
   }
@@ -67,7 +66,6 @@ constexpr std::string_view kQuick[] = {
           FROM objects o JOIN blobs b ON b.id = o.blob WHERE o.size != b.size)sql",
     R"sql(SELECT 'upload ' || upload || ', part ' || number || ': its bytes are lost' FROM parts
           WHERE blob NOT IN (SELECT id FROM blobs))sql",
-    "SELECT kind || ' ' || name || ': its properties are no JSON' FROM resources WHERE NOT json_valid(body)",
     R"sql(SELECT kind || ' ' || name || ': is ' || status || ', but attempt ' || number || ' is open'
           FROM resources r JOIN attempts a ON a.resource = r.id
           WHERE NOT closed AND status IN ('Completed', 'Failed', 'Stopped'))sql",
@@ -80,6 +78,21 @@ constexpr std::string_view kQuick[] = {
           FROM metric_points JOIN metric_series ON id = series
           WHERE step NOT IN (1, 60, 300, 3600) OR time % step != 0 OR length(known) % 16 != 0
              OR minimum > maximum)sql"};
+
+/// By the parser that reads them.
+void examine_properties(Connection& connection, std::vector<std::string>& wrong) {
+  Rows rows = connection.query(
+      R"sql(SELECT kind || ' ' || name, body FROM resources UNION ALL
+            SELECT 'bucket ' || name, properties FROM buckets UNION ALL
+            SELECT 'object ' || CAST(key AS TEXT), properties FROM objects UNION ALL
+            SELECT 'upload ' || id, properties FROM uploads UNION ALL
+            SELECT 'upload ' || upload || ', part ' || number, properties FROM parts)sql");
+  while (rows.next()) try {
+      format::parse_json(rows.text(1), "");
+    } catch (const base::Error&) {
+      wrong.push_back(fmt::format("{}: its properties are no JSON", rows.text(0)));
+    }
+}
 
 void examine_blobs(Connection& connection, std::vector<std::string>& wrong) {
   Rows rows = connection.query("SELECT lower(hex(hash)), data FROM blobs WHERE data IS NOT NULL");
@@ -125,6 +138,7 @@ std::vector<std::string> examine(const base::Path& folder, bool deep) {
       Rows rows = connection.query(sql);
       while (rows.next()) wrong.push_back(rows.string(0));
     }
+    examine_properties(connection, wrong);
     if (deep) {
       examine_blobs(connection, wrong);
       examine_logs(connection, wrong);
@@ -153,22 +167,35 @@ void Store::backup(const base::Path& to) {
   base::Path part = to.string() + ".part";
   fs::remove_all(part);
   fs::create_directories(part);
+  fs::permissions(part, fs::perms::owner_all);
   auto paused = blobs_.pause_sweeps();
   database_.copy_to(part / "textmill.db");
-  copy_all(part / "textmill.db", blobs_.folder(), part);
+  copy_blobs(part / "textmill.db", blobs_.folder(), part);
   fs::rename(part, to);
   base::sync_folder(to.has_parent_path() ? to.parent_path() : ".");
 }
 
+// The database gets its name when all else is there: till then no server takes the folder, and another restore does.
 void restore(const base::Path& backup, const base::Path& folder) {
   if (!fs::exists(backup / "textmill.db"))
     throw base::Error(base::Kind::invalid,
                       fmt::format("{}: not a backup: it holds no textmill.db", backup.string()));
-  if (fs::exists(folder) && !fs::is_empty(folder))
+  base::Path part = folder / kUnfinishedRestore;
+  bool again = fs::exists(part);
+  if (!again && fs::exists(folder) && !fs::is_empty(folder))
     throw base::Error(base::Kind::exists, fmt::format("{}: not empty", folder.string()));
   if (auto wrong = examine(backup, true); !wrong.empty())
     throw base::Error(base::Kind::invalid, fmt::format("{} ({} findings in all)", wrong[0], wrong.size()));
-  copy_all(backup / "textmill.db", backup / "objects", folder);
+  if (again) {
+    fs::remove_all(folder / "objects");
+    fs::remove(part);
+  }
+  fs::create_directories(folder);
+  fs::permissions(folder, fs::perms::owner_all);
+  copy_durably(backup / "textmill.db", part);
+  copy_blobs(backup / "textmill.db", backup / "objects", folder);
+  fs::rename(part, folder / "textmill.db");
+  base::sync_folder(folder);
 }
 
 }  // namespace textmill::store

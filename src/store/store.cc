@@ -24,6 +24,9 @@ constexpr int kSweepEvery = 5;  // rounds
 constexpr int64_t kFreePages = 1024;
 
 base::Path made(const base::Path& folder) {
+  if (std::filesystem::exists(folder / kUnfinishedRestore))
+    throw base::Error(base::Kind::conflict,
+                      folder.string() + ": a restore into it has not ended: run it again");
   if (std::filesystem::create_directories(folder)) ::chmod(folder.c_str(), 0700);
   std::filesystem::create_directories(folder / "staging");
   return folder;

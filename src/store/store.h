@@ -12,10 +12,13 @@
 
 namespace textmill::store {
 
+/// What a restore that has not ended leaves in its folder.
+constexpr std::string_view kUnfinishedRestore = "textmill.db.part";
+
 /// A data folder, opened by one process at a time:
 ///
 ///   textmill.db   the tables (with -wal and -shm while open; .before-N: a copy made before a migration;
-///                 -reserve: space for deletions on a full disk)
+///                 -reserve: space for deletions on a full disk; .part: until a restore has ended)
 ///   objects/      blobs beyond 64 KiB
 ///   staging/      bodies on their way in, on the same file system; they have no names
 ///   lock
@@ -52,7 +55,7 @@ class Store {
   std::jthread upkeep_;
 };
 
-/// Unpacks a backup into a folder that is empty or not there, and examines it. Throws invalid naming what is wrong with
+/// Unpacks a backup into a folder that is empty, not there or has an unfinished restore, and examines it. Throws invalid naming what is wrong with
 /// the backup.
 void restore(const base::Path& backup, const base::Path& folder);
 

@@ -22,7 +22,11 @@ struct StoreTest : testing::Test {
     store.database().write([&](Connection& c) {
       auto bucket = find_bucket(c, "b");
       put_object(c, bucket ? bucket->id : create_bucket(c, "b", "{}").id,
-                 {.key = key, .blob = store.blobs().enter(c, staged), .size = bytes.size(), .etag = "e"});
+                 {.key = key,
+                  .blob = store.blobs().enter(c, staged),
+                  .size = bytes.size(),
+                  .etag = "e",
+                  .properties = "{}"});
     });
   }
   static std::string get(Store& store, const std::string& key) {

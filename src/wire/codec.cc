@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/utf8.h"
 #include "wire/document.h"
 #include "wire/tree.h"
 
@@ -15,6 +16,12 @@ using http::Response;
 namespace {
 
 constexpr std::string_view kXmlHead = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
+
+/// Bodies are checked by their parsers; this is for what travels outside of them.
+void check_utf8(const Member& member, std::string_view text) {
+  if (base::invalid_utf8(text))
+    throw base::Error(base::Kind::invalid, fmt::format("{}: not UTF-8", member.wire.view()));
+}
 
 Value scalar(const Member& member, std::string_view text) {
   auto value = scalar_from_text(member.shape(), text);
@@ -53,8 +60,15 @@ Value separated(const Member& member, std::string_view text) {
   return items;
 }
 
-Value outside_body(const Operation& operation, const Request& request) {
+Value outside_body(const Call& call, const Request& request) {
+  const Operation& operation = *call.operation;
   Value out = match_path(operation.path, request.path());
+  for (const auto& [label, value] : *out.object()) {
+    if (!base::invalid_utf8(*value.string())) continue;
+    if (call.protocol == Protocol::rest_xml)
+      throw Fault("InvalidURI", 400, "Couldn't parse the specified URI.");
+    throw base::Error(base::Kind::invalid, fmt::format("{}: not UTF-8", label));
+  }
   Parameters query = parse_query(request.query());
   for (const Member& member : operation.input().members()) {
     std::optional<std::string_view> text;
@@ -65,10 +79,12 @@ Value outside_body(const Operation& operation, const Request& request) {
       if (found != query.end()) text = found->second;
     }
     if (text) {
+      check_utf8(member, *text);
       out.set(member.name.view(),
               member.shape().type == Type::list ? separated(member, *text) : scalar(member, *text));
     } else if (member.location == Location::headers) {
       Value headers = prefixed_headers(member.wire, request.headers);
+      for (const auto& [name, value] : *headers.object()) check_utf8(member, *value.string());
       if (!headers.object()->empty()) out.set(member.name.view(), std::move(headers));
     }
   }
@@ -91,7 +107,7 @@ Value parse_document(Protocol protocol, const Shape& shape, std::string_view tex
 
 Value decode_rest(const Call& call, const Request& request) {
   const Shape& shape = call.operation->input();
-  Value out = outside_body(*call.operation, request);
+  Value out = outside_body(call, request);
   const Member* payload = shape.payload();
   bool in_body =
       std::ranges::any_of(shape.members(), [](const Member& m) { return m.location == Location::body; });
@@ -99,6 +115,7 @@ Value decode_rest(const Call& call, const Request& request) {
   std::string unpacked;
   auto text = document(request, unpacked);
   if (payload && payload->shape().type == Type::string) {
+    check_utf8(*payload, text);
     out.set(payload->name.view(), text);
   } else if (payload) {
     out.set(payload->name.view(), parse_document(call.protocol, payload->shape(), text));
@@ -217,8 +234,9 @@ Response json_fault(const Call& call, const Fault& fault) {
         std::ranges::find(errors, type, [](const ModelledError& e) { return std::string_view(e.code); });
     if (found != errors.end()) type = found->shape.view();
   }
-  Value body = Value::object(
-      {{"__type", type}, {call.protocol == Protocol::rest_json ? "Message" : "message", fault.what()}});
+  Value body = Value::object({{"__type", type},
+                              {call.protocol == Protocol::rest_json ? "Message" : "message",
+                               base::replace_invalid_utf8(fault.what())}});
   if (fault.details().object()) {
     for (const auto& [name, value] : *fault.details().object()) body.set(name, value);
   }
@@ -235,7 +253,7 @@ Response json_fault(const Call& call, const Fault& fault) {
 
 std::string element(std::string_view name, std::string_view text) {
   std::string out = fmt::format("<{}>", name);
-  append_xml_text(out, text);
+  append_xml_text(out, base::replace_invalid_utf8(text));
   return out += fmt::format("</{}>", name);
 }
 

@@ -223,11 +223,15 @@ TEST(Codec, RestIn) {
   };
   for (std::string_view bad :
        {"<Delete>", "x", "<Delete><Object></Delete>", "<Delete><Quiet>maybe</Quiet></Delete>",
-        "<Delete><Quiet><a/></Quiet></Delete>", "<Delete>\xff</Delete>"}) {
+        "<Delete><Quiet><a/></Quiet></Delete>", "<Delete>\xff</Delete>",
+        "<Delete><Object><Key>&#xd800;</Key></Object></Delete>",
+        "<!DOCTYPE x [<!ENTITY e 'eee'>]><Delete><Object><Key>&e;</Key></Object></Delete>"}) {
     EXPECT_EQ(code(bad), "MalformedXML") << bad;
   }
-  EXPECT_EQ(code("<!DOCTYPE x [<!ENTITY e 'eee'>]><Delete><Object><Key>&e;</Key></Object></Delete>"),
-            R"({"Bucket":"b","Delete":{"Objects":[{"Key":"&e;"}]}})");
+  for (auto [name, value] : {std::pair{"x-amz-meta-a", "caf\xe9"},
+                             {"Content-Type", "\xff"},
+                             {"x-amz-website-redirect-location", "\xff"}})
+    EXPECT_THROW(decoded(s3("PUT", "/b/k", "", {{name, value}}), "s3"), base::Error) << name;
   EXPECT_THROW(decoded(s3("GET", "/b?max-keys=many"), "s3"), base::Error);
 }
 

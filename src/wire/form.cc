@@ -3,6 +3,7 @@
 #include <charconv>
 #include <map>
 
+#include "base/utf8.h"
 #include "wire/tree.h"
 
 namespace textmill::wire {
@@ -86,6 +87,8 @@ Value value_of(const Shape& shape, const Node& node, const Where& where) {
 Value from_form(const Shape& shape, const Parameters& fields) {
   Node root;
   for (const auto& [name, value] : fields) {
+    if (base::invalid_utf8(name) || base::invalid_utf8(value))
+      throw malformed(fmt::format("'{}' is not UTF-8", name));
     Node* node = &root;
     std::string_view rest = name;
     for (int depth = 0; !rest.empty(); ++depth) {

@@ -69,7 +69,7 @@ Value value_of(const Shape& shape, pugi::xml_node node, int depth) {
         text += child.value();
       }
       auto value = scalar_from_text(shape, text);
-      if (!value) throw malformed();
+      if (!value || base::invalid_utf8(text)) throw malformed();  // &#xd800;
       return std::move(*value);
     }
   }
@@ -79,10 +79,12 @@ Value value_of(const Shape& shape, pugi::xml_node node, int depth) {
 
 Value from_xml(const Shape& shape, std::string_view document) {
   pugi::xml_document parsed;
-  constexpr unsigned kOptions =
-      pugi::parse_cdata | pugi::parse_escapes | pugi::parse_ws_pcdata_single | pugi::parse_eol;
+  constexpr unsigned kOptions = pugi::parse_doctype | pugi::parse_cdata | pugi::parse_escapes |
+                                pugi::parse_ws_pcdata_single | pugi::parse_eol;
   auto result = parsed.load_buffer(document.data(), document.size(), kOptions, pugi::encoding_utf8);
   if (!result || base::invalid_utf8(document) || !parsed.document_element()) throw malformed();
+  for (pugi::xml_node node : parsed.children())
+    if (node.type() == pugi::node_doctype) throw malformed();
   return value_of(shape, parsed.document_element(), 0);
 }
 

@@ -6,6 +6,7 @@ import botocore.auth
 import botocore.awsrequest
 import botocore.credentials
 import pytest
+from botocore.config import Config
 
 JSON = {"Content-Type": "application/x-amz-json-1.1"}
 
@@ -89,7 +90,15 @@ SIGNED = {
     "a query that is not UTF-8": ("iam", "POST", "/", b"Action=GetRole&Version=2010-05-08&RoleName=%ff", QUERY, 400, b"<Code>"),
     "XML without an end": ("s3", "POST", "/malformed?delete", b"<Delete><Object>", {}, 400, b"MalformedXML"),
     "XML that is not UTF-8": ("s3", "POST", "/malformed?delete", b"<Delete><Object><Key>\xff</Key></Object></Delete>", {}, 400, b"MalformedXML"),
-    "XML with entities, which stay what they are": ("s3", "POST", "/malformed?delete", BOMB, {}, 200, b"<Key>&amp;b;</Key>"),
+    "XML with entities": ("s3", "POST", "/malformed?delete", BOMB, {}, 400, b"MalformedXML"),
+    "XML with a character that is none": ("s3", "POST", "/malformed?delete", b"<Delete><Object><Key>&#xd800;</Key></Object></Delete>", {}, 400, b"MalformedXML"),
+    "a metric that is not UTF-8": ("monitoring", "POST", "/", b"Action=PutMetricData&Version=2010-08-01&Namespace=n&MetricData.member.1.MetricName=%fe&MetricData.member.1.Value=1", QUERY, 400, b"MalformedInput"),
+    "a policy's name that is not UTF-8": ("iam", "POST", "/", b"Action=AttachRolePolicy&Version=2010-05-08&RoleName=r&PolicyArn=arn:aws:iam::aws:policy/%FFxxxxxxxxxxxx", QUERY, 400, b"MalformedInput"),
+    "a policy that is not UTF-8": ("s3", "PUT", "/malformed?policy", b'{"a":"\xff"}', {}, 400, b"InvalidArgument"),
+    "a policy that is no JSON": ("s3", "PUT", "/malformed?policy", b"{nope", {}, 400, b"MalformedPolicy"),
+    "tags that are not UTF-8": ("s3", "PUT", "/malformed/k", b"x", {"x-amz-tagging": "a=%E9"}, 400, b"InvalidTag"),
+    "a prefix that is not UTF-8": ("s3", "GET", "/malformed?prefix=%FF", b"", {}, 400, b"InvalidArgument"),
+    "a bucket that is not UTF-8": ("s3", "GET", "/malf%FFormed", b"", {}, 400, b"InvalidURI"),
     "XML without a bottom": ("s3", "POST", "/malformed?delete", b"<a>" * 100_000, {}, 400, b"MalformedXML"),
     "another document": ("s3", "PUT", "/malformed?tagging", b"<Delete/>", {}, 400, b"MalformedXML"),
     "MD5 that is no base64": ("s3", "PUT", "/malformed/k", b"x", {"Content-MD5": "!!!"}, 400, b"InvalidDigest"),
@@ -115,6 +124,25 @@ def test_signed(server, bucket, what):
     service, method, path, body, headers, status, word = SIGNED[what]
     got, answer = signed(server, service, method, path, body, headers)
     assert got == status and word in answer, (got, answer[:500])
+    answer.decode()
+
+
+@pytest.mark.parametrize("header", ["Cache-Control", "Content-Disposition", "Content-Type", "Expires"])
+def test_headers_that_are_not_utf8(server, bucket, header):
+    """In a presigned request, which need not sign them."""
+    url = server.client("s3", config=Config(signature_version="s3v4")).generate_presigned_url("put_object", Params={"Bucket": "malformed", "Key": "latin"}).removeprefix(server.url)
+    lines = [f"PUT {url} HTTP/1.1", f"Host: {server.url.removeprefix('http://')}", "Content-Length: 1", f"{header}: caf\xe9", "Connection: close"]
+    status, answer = exchange(server, "\r\n".join(lines).encode("latin-1") + b"\r\n\r\nx")
+    assert status == 400 and b"<Code>InvalidArgument</Code>" in answer, answer
+    answer.decode()
+
+
+def test_a_large_body_of_nobody_is_not_taken(server):
+    """Also where its length is not told: the answer comes while all of it is still to come."""
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as wire:
+        wire.sendall(b"PUT /malformed/large HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n400\r\n")
+        assert wire.recv(65536).startswith(b"HTTP/1.1 403 ")
 
 
 def test_a_header_smuggled_into_the_answer(server, bucket, refused):

@@ -184,9 +184,9 @@ def test_aws_chunked_with_a_trailer(server, s3, bucket):
     data = b"hello world" * 20_000
     sum = base64.b64encode(zlib.crc32(data).to_bytes(4, "big")).decode()
 
-    def put(body, trailer="x-amz-checksum-crc32", length=len(data)):
+    def put(body, trailer="x-amz-checksum-crc32", length=len(data), encoding="aws-chunked"):
         return raw(server, "PUT", f"/{bucket}/chunked", body, payload="STREAMING-UNSIGNED-PAYLOAD-TRAILER",
-                   headers={"Content-Encoding": "aws-chunked", "x-amz-decoded-content-length": str(length), "x-amz-trailer": trailer})
+                   headers={"Content-Encoding": encoding, "x-amz-decoded-content-length": str(length), "x-amz-trailer": trailer})
 
     framed = b"".join(b"%x\r\n%b\r\n" % (len(data[i:i + 65536]), data[i:i + 65536]) for i in range(0, len(data), 65536)) + b"0\r\n"
     good = framed + f"x-amz-checksum-crc32:{sum}\r\n\r\n".encode()
@@ -199,6 +199,9 @@ def test_aws_chunked_with_a_trailer(server, s3, bucket):
                       (b"nonsense", b"IncompleteBody"), (b"zz\r\nx", b"InvalidRequest")):
         status, _, body = put(bad)
         assert status == 400 and b"<Code>%b</Code>" % code in body, (bad[-40:], body)
+    for encoding in ("gzip,aws-chunked", "aws-chunked, gzip"):  # botocore's, others'
+        assert put(good, encoding=encoding)[0] == 200
+        assert s3.head_object(Bucket=bucket, Key="chunked")["ContentEncoding"] == "gzip"
     assert put(good, length=len(data) - 1)[0] == 400
     assert s3.get_object(Bucket=bucket, Key="chunked")["Body"].read() == data
 
@@ -258,6 +261,14 @@ def test_deletes(s3, bucket, refused):
     assert "Deleted" not in s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": "x"}], "Quiet": True})
     errors = s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": "x", "VersionId": "v1"}, {"Key": "y", "VersionId": "null"}]})
     assert [e["Code"] for e in errors["Errors"]] == ["NoSuchVersion"] and [d["Key"] for d in errors["Deleted"]] == ["y"]
+    kept = s3.put_object(Bucket=bucket, Key="kept", Body=b"12")["ETag"]
+    head = s3.head_object(Bucket=bucket, Key="kept")
+    for wrong, code in (({"ETag": '"deadbeef"'}, "PreconditionFailed"), ({"Size": 3}, "PreconditionFailed"),
+                        ({"LastModifiedTime": head["LastModified"] - datetime.timedelta(seconds=9)}, "PreconditionFailed"),
+                        ({"Key": "none", "ETag": kept}, "NoSuchKey"), ({"Key": "k" * 1025}, "KeyTooLongError")):
+        answer = s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": "kept"} | wrong]})
+        assert [e["Code"] for e in answer["Errors"]] == [code] and "Deleted" not in answer, wrong
+    assert s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": "kept", "ETag": kept, "Size": 2, "LastModifiedTime": head["LastModified"]}]})["Deleted"] == [{"Key": "kept"}]
     assert refused(s3.delete_objects, Bucket=bucket, Delete={"Objects": [{"Key": "x"}] * 1001})[:2] == ("MalformedXML", 400)
 
 

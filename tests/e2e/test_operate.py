@@ -205,6 +205,48 @@ def test_backup_restore_and_doctor(build, server, operate, textmill, tmp_path):
     assert "not there" in textmill("doctor", "--data-dir", copy, check=False).stdout
 
 
+def test_a_restore_that_is_killed(build, server, operate, textmill, tmp_path):
+    s3 = server.client("s3")
+    s3.create_bucket(Bucket="bucket")
+    for i in range(4):
+        s3.put_object(Bucket="bucket", Key=str(i), Body=bytes([i]) * 20_000_000)
+    operate("backup", tmp_path / "copy")
+    restored = tmp_path / "restored"
+    process = subprocess.Popen([build / "textmill", "restore", "--data-dir", restored, tmp_path / "copy"])
+    await_that(lambda: (restored / "objects").exists(), "the restore's first blob")
+    process.kill()
+    assert process.wait() == -signal.SIGKILL and not (restored / "textmill.db").exists()
+    done = textmill("up", "--data-dir", restored, "--listen", "127.0.0.1:0", check=False)
+    assert done.returncode == 1 and "a restore into it has not ended" in done.stderr
+    textmill("restore", "--data-dir", restored, tmp_path / "copy")
+    assert "nothing is wrong" in textmill("doctor", "--deep", "--data-dir", restored).stdout
+    assert len([p for p in (restored / "objects").rglob("*") if p.is_file()]) == 4
+
+
+def test_bytes_that_were_kept_and_are_no_utf8(server, operate):
+    """Releases before took them: what has them can be read, changed and deleted."""
+    s3, iam = server.client("s3"), server.client("iam")
+    s3.create_bucket(Bucket="bucket")
+    s3.put_object(Bucket="bucket", Key="k", Body=b"payload")
+    iam.create_role(RoleName="role", AssumeRolePolicyDocument="{}")
+    operate("down")
+    with contextlib.closing(sqlite3.connect(server.folder / "textmill.db")) as database:
+        for table, column, name in (("objects", "properties", "CacheControl"), ("buckets", "properties", "Policy"), ("resources", "body", "Description")):
+            database.execute(f"""UPDATE {table} SET {column} = '{{"{name}":"caf' || CAST(X'e9' AS TEXT) || '"}}'""")
+        database.commit()
+    assert operate("doctor", check=False).stdout.count("its properties are no JSON") == 3
+    server.start()
+    s3, iam = server.client("s3"), server.client("iam")
+    assert s3.get_object(Bucket="bucket", Key="k")["Body"].read() == b"payload"
+    assert [b["Name"] for b in s3.list_buckets()["Buckets"]] == ["bucket"]
+    s3.put_bucket_policy(Bucket="bucket", Policy="{}")
+    assert iam.list_roles()["Roles"][0]["Description"] == "caf\ufffd"
+    iam.delete_role(RoleName="role")
+    s3.copy_object(Bucket="bucket", Key="k", CopySource="bucket/k", MetadataDirective="REPLACE")
+    operate("down")
+    assert "nothing is wrong" in operate("doctor").stdout
+
+
 # What went wrong in a folder, and what doctor says.
 DAMAGES = [
     ("PRAGMA foreign_keys = OFF; DELETE FROM buckets", "a row of uploads belongs to none of buckets"),
@@ -212,6 +254,10 @@ DAMAGES = [
     ("PRAGMA foreign_keys = OFF; UPDATE parts SET blob = 999", "part 1: its bytes are lost"),
     ("UPDATE blobs SET data = CAST('SMALL' AS BLOB) WHERE data IS NOT NULL AND size = 5", "its bytes are not those that it was made of"),
     ("UPDATE blobs SET uses = 9", "counts 9 uses, has 1"),
+    ("""UPDATE objects SET properties = '{"Tags":{"a":"' || CAST(X'ff' AS TEXT) || '"}}' WHERE key = CAST('small' AS BLOB)""", "object small: its properties are no JSON"),
+    ("UPDATE buckets SET properties = '{'", "bucket bucket: its properties are no JSON"),
+    ("UPDATE uploads SET properties = '{'", "its properties are no JSON"),
+    ("UPDATE parts SET properties = '{'", "part 1: its properties are no JSON"),
     ("UPDATE resources SET body = '{' WHERE kind = 'model'", "model model: its properties are no JSON"),
     ("PRAGMA foreign_keys = OFF; DELETE FROM resources WHERE kind = 'model'", "a row of tags belongs to none of resources"),
     ("INSERT INTO attempts (resource, number, token, created) SELECT id, 1, 't', 0 FROM resources WHERE kind = 'model'; UPDATE resources SET status = 'Failed' WHERE kind = 'model'",
