@@ -200,8 +200,8 @@ void DatasetReader::open(const File& file) {
     return;
   }
   Schema found = find_schema(file.path, at_ == 1 ? columns_ : schema_.columns(), labels_);
-  if (at_ > 1 &&
-      (found.form != schema_.form || found.header != schema_.header || found.width != schema_.width)) {
+  if (at_ > 1 && (found.form != schema_.form || found.header != schema_.header ||
+                  (found.form != Form::json_lines && found.width != schema_.width))) {
     throw wrong(file.path.string(), fmt::format("is {}, but {} is {}", found.describe(),
                                                 files_[0].path.filename().string(), schema_.describe()));
   }

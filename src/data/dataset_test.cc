@@ -1,5 +1,6 @@
 #include "data/dataset.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -163,6 +164,25 @@ TEST_F(Dataset, a_folder_of_files) {
   EXPECT_NE(refusal(folder_.path() / "f").find("part-3.csv: is CSV with a header"), std::string::npos);
   std::filesystem::create_directory(folder_.path() / "none");
   EXPECT_EQ(refusal(folder_.path() / "none"), "none: the folder holds no data");
+}
+
+TEST_F(Dataset, a_known_name_that_comes_again_is_a_value) {
+  std::string rows = "question\thow was the film made in the end\n";
+  for (int i = 0; i < 30; i++)
+    rows += fmt::format("{}\tit was number {} of the year\n", i % 3 ? "statement" : "question", i);
+  for (const Columns& asked : {Columns{}, Columns{.text = "2", .text_pair = "", .label = "1"}}) {
+    EXPECT_EQ(read(file("q.tsv", rows), asked).size(), 31u);
+    EXPECT_TRUE(described_.starts_with("TSV without a header: text is column 2, label is column 1"))
+        << described_;
+  }
+}
+
+TEST_F(Dataset, files_of_json_lines_may_have_other_members) {
+  file("lines/a.jsonl", R"({"text": "a", "label": "x"})"
+                        "\n");
+  file("lines/b.jsonl", R"({"id": 1, "text": "b", "label": "y"})"
+                        "\n");
+  EXPECT_EQ(read(folder_.path() / "lines").size(), 2u);
 }
 
 TEST_F(Dataset, guesses_without_names) {

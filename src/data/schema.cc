@@ -122,12 +122,19 @@ class Finder {
     return out;
   }
 
+  /// Whether what the first row has there is a value of rows below too: then it is no name.
+  bool comes_again(size_t column) const {
+    return std::any_of(sample_.rows.begin() + 1, sample_.rows.end(),
+                       [&](const auto& row) { return lower(row[column]) == lower(sample_.rows[0][column]); });
+  }
+
   bool has_header() const {
     const auto& first = sample_.rows[0];
     for (const std::string* asked : {&asked_.text, &asked_.text_pair, &asked_.label}) {
       if (!asked->empty() && !is_number(*asked)) return true;
     }
-    if (std::any_of(first.begin(), first.end(), is_known_name)) return true;
+    for (size_t i = 0; i < first.size(); ++i)
+      if (is_known_name(first[i]) && !comes_again(i)) return true;
     std::vector<Profile> rest;
     for (size_t i = 0; i < first.size(); ++i) rest.emplace_back(sample_.rows, 1, i);
     for (size_t i = 0; i < first.size(); ++i) {

@@ -14,6 +14,8 @@ TEST(Labels, by_bytes) {
 
 TEST(Labels, by_number_if_all_are_integers) {
   EXPECT_EQ(label_vocabulary({"10", "9", "-1", "0"}), (Labels{"-1", "0", "9", "10"}));
+  EXPECT_EQ(label_vocabulary({"+1", "-1"}), (Labels{"-1", "+1"}));
+  EXPECT_EQ(label_vocabulary({"+1", "+-1"}), (Labels{"+-1", "+1"})) << "a word";
   EXPECT_EQ(label_vocabulary({"1", "01", "0"}), (Labels{"0", "01", "1"}));
 }
 

@@ -9,6 +9,8 @@
 
 namespace textmill::tasks {
 
+constexpr int kMostInMatrix = 200;  // labels: a matrix of more is megabytes of zeros
+
 std::vector<float> softmax(std::span<const float> logits) {
   float largest = *std::max_element(logits.begin(), logits.end());
   std::vector<float> scores(logits.size());
@@ -46,7 +48,7 @@ int best_label(std::span<const float> logits) {
 }
 
 Scores::Scores(int labels, std::optional<int> positive)
-    : labels_(labels), positive_(positive), confusion_(size_t(labels) * labels) {
+    : labels_(labels), positive_(positive), truths_(labels), answers_(labels) {
   if (!positive_ && labels == 2) positive_ = 1;
   TEXTMILL_CHECK(labels > 0 && (!positive_ || (*positive_ >= 0 && *positive_ < labels)));
 }
@@ -58,14 +60,15 @@ void Scores::add(int label, std::span<const float> logits) {
     throw base::Error(base::Kind::invalid,
                       fmt::format("the model answered {} as a logit of row {}", logit, count_ + 1));
   }
-  confusion_[size_t(label) * labels_ + best_label(logits)]++;
+  add_answers(label, best_label(logits), 1);
   loss_ += cross_entropy(logits, label);
-  count_++;
 }
 
 void Scores::add_answers(int label, int answer, int64_t rows) {
   TEXTMILL_CHECK(label >= 0 && label < labels_ && answer >= 0 && answer < labels_ && rows >= 0);
-  confusion_[size_t(label) * labels_ + answer] += rows;
+  confusion_[{label, answer}] += rows;
+  truths_[label] += rows;
+  answers_[answer] += rows;
   count_ += rows;
 }
 
@@ -76,12 +79,7 @@ double Scores::accuracy() const {
 }
 
 std::pair<int64_t, int64_t> Scores::f1_terms(int label) const {
-  int64_t truths = 0, answers = 0;
-  for (int other = 0; other < labels_; other++) {
-    truths += confusion(label, other);
-    answers += confusion(other, label);
-  }
-  return {2 * confusion(label, label), truths + answers};
+  return {2 * confusion(label, label), truths_[label] + answers_[label]};
 }
 
 double Scores::macro_f1() const {
@@ -114,6 +112,12 @@ format::Json to_json(const Scores& scores, const std::vector<std::string>& label
   json.set("count", scores.count());
   json.set("labels", format::Json::array(labels));
   format::Json::Array matrix;
+  if (scores.labels() > kMostInMatrix) {
+    for (const auto& [cell, rows] : scores.cells())
+      matrix.emplace_back(format::Json::Array{cell.first, cell.second, rows});
+    json.set("confusion_cells", std::move(matrix));
+    return json;
+  }
   for (int label = 0; label < scores.labels(); label++) {
     format::Json::Array row;
     for (int answer = 0; answer < scores.labels(); answer++)

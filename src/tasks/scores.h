@@ -1,9 +1,11 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "format/json.h"
@@ -30,7 +32,7 @@ double cross_entropy(std::span<const float> logits, int label);
 /// The first of the largest.
 int best_label(std::span<const float> logits);
 
-/// The scores of single-label classification, fed row by row; memory does not grow with the rows. Definitions are
+/// The scores of single-label classification, fed row by row; memory grows with the labels and the pairs of them that occur. Definitions are
 /// scikit-learn's: F1 of a class is 2·tp / (2·tp + fp + fn), macro F1 averages the classes that occur (as truth or as
 /// answer), micro F1 over single labels is the accuracy.
 class Scores {
@@ -52,7 +54,12 @@ class Scores {
   std::optional<double> positive_f1() const;
   double mean_loss() const { return count_ ? loss_ / count_ : 0; }
   /// Rows of truth `label` answered with `answer`.
-  int64_t confusion(int label, int answer) const { return confusion_[size_t(label) * labels_ + answer]; }
+  int64_t confusion(int label, int answer) const {
+    auto found = confusion_.find({label, answer});
+    return found == confusion_.end() ? 0 : found->second;
+  }
+  /// Those that are not 0, by {label, answer}.
+  const std::map<std::pair<int, int>, int64_t>& cells() const { return confusion_; }
   int labels() const { return labels_; }
 
  private:
@@ -63,11 +70,13 @@ class Scores {
   std::optional<int> positive_;
   int64_t count_ = 0;
   double loss_ = 0;
-  std::vector<int64_t> confusion_;
+  std::map<std::pair<int, int>, int64_t> confusion_;
+  std::vector<int64_t> truths_, answers_;  // rows of each label
 };
 
 /// {"accuracy", "macro_f1", "micro_f1", "positive", "positive_f1", "loss", "count", "labels", "confusion_matrix"}: rows of
-/// the matrix are the truth; "positive" is a label, absent as its F1 when there is none.
+/// the matrix are the truth, and of more than 200 labels there are "confusion_cells" in its place, [truth, answer, rows] by id;
+/// "positive" is a label, absent as its F1 when there is none.
 format::Json to_json(const Scores& scores, const std::vector<std::string>& labels);
 
 }  // namespace textmill::tasks

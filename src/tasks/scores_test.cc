@@ -94,6 +94,20 @@ TEST(Scores, refuses_logits_that_are_not_numbers) {
   EXPECT_EQ(s.count(), 0);
 }
 
+TEST(Scores, many_labels_take_the_room_of_the_pairs_that_occur) {
+  constexpr int kLabels = 1'000'000;
+  Scores s(kLabels);
+  s.add_answers(7, 7, 3);
+  s.add_answers(7, 999'999, 1);
+  EXPECT_EQ(s.accuracy(), 0.75);
+  EXPECT_DOUBLE_EQ(s.macro_f1(), (6.0 / 7 + 0) / 2);
+  Scores more(201);
+  more.add_answers(7, 200, 5);
+  std::vector<std::string> names(201);
+  EXPECT_EQ(to_text(*to_json(more, names).find("confusion_cells")), "[[7,200,5]]");
+  EXPECT_EQ(to_json(more, names).find("confusion_matrix"), nullptr);
+}
+
 TEST(Scores, as_json) {
   EXPECT_EQ(
       format::to_text(to_json(scored(2, {1, 1, 0, 0}, {1, 0, 0, 0}), {"no", "yes"})).substr(0, 121),

@@ -76,7 +76,7 @@ Labels: {labels}
 ## Recipe
 
 {recipe}
-`run.json` has the full record: scores with the confusion matrix, times, machine.
+`run.json` has the full record: scores with the confusion matrix, times, versions.
 )",
       fmt::arg("task", run.at("task").string()), fmt::arg("base", run.at("base_model").string()),
       fmt::arg("version", run.at("textmill").string()),

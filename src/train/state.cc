@@ -21,11 +21,15 @@ using format::JsonView;
 
 constexpr int kFormat = 1;
 
+void write_copy(const Path& from, const Path& to) {
+  base::write_file_durably(to, base::MappedFile(from).text());
+}
+
 /// Of the same bytes, without taking their space twice where the file system can.
 void link_or_copy(const Path& from, const Path& to) {
   std::error_code refused;
   fs::create_hard_link(from, to, refused);
-  if (refused) base::write_file_durably(to, base::MappedFile(from).text());
+  if (refused) write_copy(from, to);
 }
 
 void copy(const nn::Safetensors& file, const std::string& name, std::span<float> to) {
@@ -93,11 +97,11 @@ Path save_checkpoint(const Path& root, const RunState& state, Trainer& trainer, 
   auto moments =
       std::async(std::launch::async, [&] { save_moments(folder / "moments.safetensors", trainer); });
   nn::save_weights(nn::fields(model), folder / "weights.safetensors");
+  Path best = folder / "best.safetensors";
+  if (state.best && is_best) link_or_copy(folder / "weights.safetensors", best);
+  if (state.best && !is_best)
+    copy(*previous / "best.safetensors", best);  // what damages one leaves the other
   moments.get();
-  if (state.best) {
-    link_or_copy(is_best ? folder / "weights.safetensors" : *previous / "best.safetensors",
-                 folder / "best.safetensors");
-  }
   base::write_file_durably(folder / "metrics.jsonl", state.history);
   base::write_file_durably(folder / "state.json", format::to_pretty_text(to_json(state)));
   return writer.commit();
