@@ -1,6 +1,7 @@
 #include "http/server.h"
 
 #include <fmt/format.h>
+#include <signal.h>
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
@@ -20,6 +21,15 @@ namespace asio = detail::asio;
 namespace {
 
 constexpr std::chrono::milliseconds kAcceptPause{50};
+
+/// sendfile has no MSG_NOSIGNAL: to a client that is gone it would end the process. For this thread alone: programs that
+/// others start inherit nothing.
+void block_sigpipe() {
+  sigset_t pipe;
+  sigemptyset(&pipe);
+  sigaddset(&pipe, SIGPIPE);
+  ::pthread_sigmask(SIG_BLOCK, &pipe, nullptr);
+}
 
 /// To a connection too many.
 std::string crowded(int status) {
@@ -106,8 +116,10 @@ Server::Server(ServerOptions options, Dispatch dispatch)
   state_->port = state_->acceptor->local_endpoint().port();
   asio::co_spawn(first, state_->accept_all(), asio::detached);
   for (auto& loop : state_->loops)
-    state_->threads.push_back(
-        base::start_thread("http-io", [context = &loop->context](std::stop_token) { context->run(); }));
+    state_->threads.push_back(base::start_thread("http-io", [context = &loop->context](std::stop_token) {
+      block_sigpipe();
+      context->run();
+    }));
 }
 
 Server::~Server() {

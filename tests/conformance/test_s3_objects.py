@@ -4,6 +4,7 @@ import base64
 import datetime
 import hashlib
 import http.client
+import socket
 import time
 import urllib.parse
 import urllib.request
@@ -204,6 +205,17 @@ def test_aws_chunked_with_a_trailer(server, s3, bucket):
         assert s3.head_object(Bucket=bucket, Key="chunked")["ContentEncoding"] == "gzip"
     assert put(good, length=len(data) - 1)[0] == 400
     assert s3.get_object(Bucket=bucket, Key="chunked")["Body"].read() == data
+
+
+def test_readers_that_go_away(server, s3, bucket):
+    """In the midst of a file that the kernel sends."""
+    s3.put_object(Bucket=bucket, Key="k", Body=b"x" * 30_000_000)
+    url = urllib.parse.urlsplit(s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "k"}))
+    for i in range(20):
+        with socket.create_connection((url.hostname, url.port), timeout=20) as wire:
+            wire.sendall(f"GET {url.path}?{url.query} HTTP/1.1\r\nHost: {url.netloc}\r\n\r\n".encode())
+            assert wire.recv(1000 * (i + 1)).startswith(b"HTTP/1.1 200 ")
+    assert s3.head_object(Bucket=bucket, Key="k")["ContentLength"] == 30_000_000
 
 
 def test_presigned(server, bucket, refused):
