@@ -127,6 +127,10 @@ std::variant<http::Accepted, Response> Api::decide(const Request& head) {
     auto family = bodies_.find(call.service);
     auto rules = family != bodies_.end() && call.operation ? family->second->body(head, call)
                                                            : document_rules(head, call);
+    if (claim.form == wire::Claim::Form::none && head.method == "POST" &&
+        head.headers.get("content-type").starts_with("multipart/form-data"))
+      throw wire::Fault("NotImplemented", kNotServed,
+                        "Forms of browsers (POST Object) are not served: presign a PUT instead");
     bool large = content_length(head) >= kVerifyFirst || head.headers.find("transfer-encoding");
     if (large && wire::Verifier::payload(head, claim, call.protocol) != wire::Payload::body) {
       wire::Verified verified;

@@ -21,11 +21,13 @@ std::string id_of(std::string_view prefix, std::string_view name) {
   return std::string(prefix) + id;
 }
 
+std::string path_of(const records::Resource& resource) { return text_in(resource.body, "Path", "/"); }
+
 Value role_document(Exchange& ex, const records::Resource& role) {
-  Value out = Value::object({{"Path", text_in(role.body, "Path", "/")},
+  Value out = Value::object({{"Path", path_of(role)},
                              {"RoleName", role.name},
                              {"RoleId", id_of("AROA", role.name)},
-                             {"Arn", ex.platform.resources.arn(kRole, role.name)},
+                             {"Arn", ex.platform.resources.arn(kRole, path_of(role).substr(1) + role.name)},
                              {"CreateDate", wire::to_seconds(role.created)}});
   if (const Value* policy = role.body.find("AssumeRolePolicyDocument"))
     out.set("AssumeRolePolicyDocument", wire::percent_encode(*policy->string(), true));
@@ -141,7 +143,8 @@ Value list(Exchange& ex, const records::Kind& kind, std::string_view member,
                            .bodies = true};
   auto page = ex.read([&](store::Connection& c) { return ex.platform.resources.list(c, kind, query); });
   Value::Array documents;
-  for (const auto& resource : page.resources) documents.push_back(document(ex, resource));
+  for (const auto& resource : page.resources)
+    if (path_of(resource).starts_with(ex.text("PathPrefix"))) documents.push_back(document(ex, resource));
   Value out =
       Value::object({{std::string(member), std::move(documents)}, {"IsTruncated", !page.next.empty()}});
   if (!page.next.empty()) out.set("Marker", page.next);
@@ -221,8 +224,8 @@ Value get_role_policy(Exchange& ex) {
 Value policy_document(Exchange& ex, const records::Resource& policy) {
   return Value::object({{"PolicyName", policy.name},
                         {"PolicyId", id_of("ANPA", policy.name)},
-                        {"Arn", ex.platform.resources.arn(kPolicy, policy.name)},
-                        {"Path", "/"},
+                        {"Arn", ex.platform.resources.arn(kPolicy, path_of(policy).substr(1) + policy.name)},
+                        {"Path", path_of(policy)},
                         {"DefaultVersionId", "v1"},
                         {"IsAttachable", true},
                         {"CreateDate", wire::to_seconds(policy.created)},
@@ -237,9 +240,10 @@ Value list_policies(Exchange& ex) {
 
 Value create_policy(Exchange& ex) {
   check_policy(ex.text("PolicyDocument"));
-  records::NewResource wanted{.name = ex.text("PolicyName"),
-                              .body = Value::object({{"PolicyDocument", ex.text("PolicyDocument")}}),
-                              .tags = tags_in(ex.list("Tags"))};
+  records::NewResource wanted{
+      .name = ex.text("PolicyName"),
+      .body = Value::object({{"PolicyDocument", ex.text("PolicyDocument")}, {"Path", ex.text("Path", "/")}}),
+      .tags = tags_in(ex.list("Tags"))};
   auto policy =
       ex.write([&](store::Connection& c) { return ex.platform.resources.create(c, kPolicy, wanted); });
   return Value::object({{"Policy", policy_document(ex, policy)}});
@@ -247,6 +251,9 @@ Value create_policy(Exchange& ex) {
 
 std::string policy_name(Exchange& ex) {
   std::string arn = ex.text("PolicyArn");
+  if (arn.starts_with("arn:aws:iam::aws:"))
+    throw base::Error(base::Kind::not_found,
+                      fmt::format("Policy {} does not exist or is not attachable.", arn));
   return arn.substr(arn.rfind('/') + 1);
 }
 

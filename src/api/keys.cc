@@ -104,10 +104,12 @@ std::vector<Key> Keys::list() const {
 }
 
 // Written down first: a process killed between the two makes another key, which is written over it.
-void Keys::make_root(bool kept, const std::function<void(const Key&)>& keep) {
+void Keys::make_root(std::string_view kept, const std::function<void(const Key&)>& keep) {
   if (!keys_.empty()) {
+    auto known = keys_.find(kept);
+    if (known != keys_.end() && is_active_admin(known->second)) return;
     auto root = std::ranges::find_if(keys_, [](const auto& entry) { return is_active_admin(entry.second); });
-    if (!kept && root != keys_.end()) keep(root->second);  // a restored folder
+    if (root != keys_.end()) keep(root->second);  // a restored folder
     return;
   }
   Key key = new_key(Role::admin, "root");

@@ -58,8 +58,9 @@ class Keys {
   void revoke(std::string_view id);
   std::vector<Key> list() const;
 
-  /// `keep` has to write down the root key, made if there are no keys yet. Not called when that is done already.
-  void make_root(bool kept, const std::function<void(const Key&)>& keep);
+  /// `keep` has to write down the root key, made if there are no keys yet. Not called when `kept`, the id that is written
+  /// down, is an active admin's.
+  void make_root(std::string_view kept, const std::function<void(const Key&)>& keep);
 
   struct Known {
     wire::AccessKey key;

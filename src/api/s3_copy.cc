@@ -74,21 +74,23 @@ Checksum sum_of_copy(Exchange& ex, const store::Object& from, const Content& con
 /// What the copy keeps of the source, and what the request says instead.
 Value properties_of_copy(Exchange& ex, const store::Object& from) {
   Value out = parse_properties(from.properties), mine = properties_of_input(ex);
+  auto of_request = [](std::string_view name) {
+    return name == "StorageClass" || name == "WebsiteRedirectLocation";
+  };
   bool replace = ex.text("MetadataDirective", "COPY") == "REPLACE",
        retag = ex.text("TaggingDirective", "COPY") == "REPLACE";
   std::erase_if(*out.object(), [&](const format::JsonMember& member) {
     bool tags = member.name == "Tags", of_parts = member.name == "Parts" || member.name == "UploadId";
-    bool kept = tags ? !retag : !replace && !of_parts && member.name != "Checksum";
-    return !kept || (member.name == "StorageClass" && ex.find("StorageClass"));
+    return tags ? retag : replace || of_parts || member.name == "Checksum" || of_request(member.name);
   });
   for (const auto& [name, value] : *mine.object()) {
-    if (name == "Tags" ? retag : replace || name == "StorageClass") out.set(name, value);
+    if (name == "Tags" ? retag : replace || of_request(name)) out.set(name, value);
   }
   return out;
 }
 
-Value copy_object(Exchange& ex) {
-  refuse_unserved(ex);
+/// Nothing when the source was replaced meanwhile.
+std::optional<Value> try_copy(Exchange& ex) {
   Source source = source_of(ex);
   Content content;
   store::Object from = ex.read([&](store::Connection& c) {
@@ -110,20 +112,29 @@ Value copy_object(Exchange& ex) {
   Value properties = properties_of_copy(ex, from);
   if (checksum.algorithm) properties.set("Checksum", pack_checksum(checksum));
   copy.properties = format::to_text(properties);
-  ex.write([&](store::Connection& c) {
+  bool same = ex.write([&](store::Connection& c) {
     auto into = bucket(ex, c);
     check_write(ex, c, into, copy.key);
-    // The source may have been replaced since: then its row is not the one that was read.
     copy.blob = find_source(ex, c, source).blob;
-    if (copy.blob != from.blob)
-      throw base::Error(base::Kind::conflict, "The source was replaced while it was being copied");
+    if (copy.blob != from.blob) return false;
     copy.modified = base::wall_now();
     store::put_object(c, into.id, copy);
+    return true;
   });
+  if (!same) return std::nullopt;
   Value result =
       Value::object({{"ETag", in_quotes(copy.etag)}, {"LastModified", wire::to_seconds(copy.modified)}});
   show_checksum(checksum, result);
   return Value::object({{"CopyObjectResult", std::move(result)}});
+}
+
+Value copy_object(Exchange& ex) {
+  constexpr int kTries = 10;
+  refuse_unserved(ex);
+  for (int i = 0; i < kTries; ++i)
+    if (auto copied = try_copy(ex)) return std::move(*copied);
+  throw base::Error(base::Kind::unavailable,
+                    "The source was replaced again and again while it was being copied");
 }
 
 constexpr Operation kOperations[] = {{"CopyObject", Role::write, copy_object}};

@@ -101,6 +101,24 @@ Value upload_part(Exchange& ex) {
   return out;
 }
 
+/// "bytes=first-last" of x-amz-copy-source-range: both, and inside of the source.
+Range range_of_source(const std::string& text, uint64_t size) {
+  auto refuse = [&](std::string_view message) {
+    return fault("InvalidArgument",
+                 Value::object({{"ArgumentName", "x-amz-copy-source-range"}, {"ArgumentValue", text}}),
+                 message);
+  };
+  auto asked = parse_range(text, size);
+  auto dash = text.find('-');
+  if (!asked || text[dash - 1] == '=' || dash + 1 == text.size())
+    throw refuse(
+        "The x-amz-copy-source-range value must be of the form bytes=first-last where first and "
+        "last are the zero-based offsets of the first and last bytes to copy");
+  if (std::stoull(text.substr(dash + 1)) >= size)
+    throw refuse(fmt::format("Range specified is not valid for source object of size: {}", size));
+  return *asked;
+}
+
 Value upload_part_copy(Exchange& ex) {
   refuse_unserved(ex);
   int number = part_number(ex);
@@ -113,15 +131,7 @@ Value upload_part_copy(Exchange& ex) {
     return plan(ex, c);
   });
   Range range{0, from.size};
-  if (std::string text = ex.text("CopySourceRange"); !text.empty()) {
-    auto asked = parse_range(text, from.size);
-    if (!asked)
-      throw fault("InvalidArgument",
-                  Value::object({{"ArgumentName", "x-amz-copy-source-range"}, {"ArgumentValue", text}}),
-                  "The x-amz-copy-source-range value must be of the form bytes=first-last where first and "
-                  "last are the zero-based offsets of the first and last bytes to copy");
-    range = *asked;
-  }
+  if (std::string text = ex.text("CopySourceRange"); !text.empty()) range = range_of_source(text, from.size);
   Received body = copy_range(ex, content, range, of.algorithm);
   Value result = keep_part(ex, of, number, body);
   if (body.checksum.algorithm) result.set(body.checksum.algorithm->member, body.checksum.value);

@@ -14,12 +14,6 @@ namespace {
 
 using format::Json;
 
-std::string shell_quoted(std::string_view text) {
-  std::string out = "'";
-  for (char c : text) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return out + "'";
-}
-
 using Variables = std::vector<std::pair<std::string, std::string>>;
 
 Variables variables(const ServerFile& server, const wire::Credentials& key) {

@@ -74,6 +74,8 @@ Json create_key(const base::Path& folder, const std::string& role, const std::st
 }
 
 void revoke_key(const base::Path& folder, const std::string& id) {
+  if (root_key(folder).access_key == id)
+    throw Error(Kind::conflict, fmt::format("{} is the key of these commands: rotate it instead", id));
   call_server(folder, "POST", "keys/revoke", Json::object({{"access_key_id", id}}));
 }
 
@@ -82,6 +84,7 @@ void rotate_key(const base::Path& folder, const std::string& id) {
   Json all = call_server(folder, "GET", "keys");
   for (const auto& key : format::JsonView(all, "keys").at("keys").array()) {
     if (key.at("access_key_id").string() != id) continue;
+    if (!key.at("active").boolean()) throw Error(Kind::conflict, fmt::format("{} is revoked", id));
     Json fresh = create_key(folder, key.at("role").string(), key.at("name").string());
     format::JsonView view(fresh, "keys");
     if (root_key(folder).access_key == id)

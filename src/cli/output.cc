@@ -18,4 +18,10 @@ void Output::write() {
   buffer_.clear();
 }
 
+std::string shell_quoted(std::string_view text) {
+  std::string out = "'";
+  for (char c : text) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return out + "'";
+}
+
 }  // namespace textmill::cli

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 namespace textmill::cli {
 
@@ -22,5 +23,8 @@ class Output {
 
   std::string buffer_;
 };
+
+/// As one word of a shell's.
+std::string shell_quoted(std::string_view text);
 
 }  // namespace textmill::cli

@@ -39,6 +39,7 @@ Address parse_address(const std::string& text) {
   Address address{colon == text.npos ? "" : text.substr(0, colon), 0};
   if (address.host.starts_with('[') && address.host.ends_with(']'))
     address.host = address.host.substr(1, address.host.size() - 2);
+  if (address.host == "localhost") address.host = "127.0.0.1";
   const char *begin = text.data() + colon + 1, *end = text.data() + text.size();
   auto [at, error] = std::from_chars(begin, end, address.port);
   if (address.host.empty() || error != std::errc() || at != end)
@@ -135,7 +136,7 @@ void announce(const ServerFile& file, const base::Path& folder) {
   out.line() += fmt::format("health: {}/_textmill/health\n", file.url);
   bool usual = folder == default_data_folder();
   out.line() += fmt::format("for AWS's clients: eval \"$(textmill env{})\"\n",
-                            usual ? "" : " --data-dir " + folder.string());
+                            usual ? "" : " --data-dir " + shell_quoted(folder.string()));
   out.finish();
 }
 
@@ -151,7 +152,8 @@ int up(const Values& values) {
   api::Api api(store, account);
   http::ServerOptions options = api.options();
   std::tie(options.host, options.port, options.tls) = std::tie(asked.host, asked.port, asked.tls);
-  api.keys().make_root(std::filesystem::exists(root_key_file(folder)), [&](const api::Key& key) {
+  bool kept = std::filesystem::exists(root_key_file(folder));
+  api.keys().make_root(kept ? root_key(folder).access_key : "", [&](const api::Key& key) {
     write_root_key(folder, {.access_key = key.id, .secret = key.secret});
   });
   auto tls = options.tls;

@@ -50,6 +50,8 @@ std::string text_of(const Value& value) {
 std::string quoted(const Value& value) {
   constexpr size_t kMost = 1024;
   std::string text = text_of(value);
+  // what() ends at a NUL.
+  for (size_t at = 0; (at = text.find('\0', at)) != std::string::npos;) text.replace(at, 1, "\\0");
   if (text.size() > kMost) text = base::replace_invalid_utf8(text.substr(0, kMost)) + "...";
   return "'" + text + "'";
 }

@@ -63,6 +63,21 @@ def test_a_role_as_tutorials_make_it(iam, name, refused):
     assert refused(iam.list_role_tags, RoleName=role) == ("NoSuchEntity", 404, f"The role with name {role} cannot be found.")
 
 
+def test_paths(iam, name, refused):
+    role, policy = name("role"), name("policy")
+    made = iam.create_role(RoleName=role, Path="/service-role/", AssumeRolePolicyDocument=TRUST)["Role"]
+    assert made["Arn"] == f"arn:aws:iam::{ACCOUNT}:role/service-role/{role}" == iam.get_role(RoleName=role)["Role"]["Arn"]
+    assert [r["RoleName"] for r in iam.list_roles(PathPrefix="/service-role/")["Roles"]] == [role]
+    assert iam.list_roles(PathPrefix="/nope/")["Roles"] == []
+    made = iam.create_policy(PolicyName=policy, Path="/p/", PolicyDocument=POLICY)["Policy"]
+    assert (made["Arn"], made["Path"]) == (f"arn:aws:iam::{ACCOUNT}:policy/p/{policy}", "/p/") and iam.get_policy(PolicyArn=made["Arn"])["Policy"] == made
+    managed = "arn:aws:iam::aws:policy/AmazonSageMakerFullAccess"
+    code, status, message = refused(iam.get_policy, PolicyArn=managed)
+    assert (code, status) == ("NoSuchEntity", 404) and managed in message
+    iam.delete_role(RoleName=role)
+    iam.delete_policy(PolicyArn=made["Arn"])
+
+
 def test_lists_of_roles(iam, name):
     made = sorted(name("listed") for _ in range(12))
     for role in made:

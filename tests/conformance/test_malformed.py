@@ -84,6 +84,7 @@ SIGNED = {
     "a header of no time": ("s3", "GET", "/malformed/there?response-expires=1e300", b"", {}, 400, b"InvalidArgument"),
     "an unknown operation": ("sagemaker", "POST", "/", b"{}", target("SageMaker.MakeCoffee"), 400, b"UnknownOperationException"),
     "an unknown service": ("sagemaker", "POST", "/", b"{}", target("Coffee.Make"), 400, b"UnsupportedOperation"),
+    "a NUL": ("sagemaker", "POST", "/", b'{"ModelName": "a\\u0000b"}', target("SageMaker.DescribeModel"), 400, b"failed to satisfy constraint: Member must satisfy"),
     "logs, not JSON": ("logs", "POST", "/", b"<a/>", target("Logs_20140328.DescribeLogGroups"), 400, b"SerializationException"),
     "a query without an action": ("sts", "POST", "/", b"Version=2011-06-15", QUERY, 400, b"InvalidAction"),
     "an unknown action": ("sts", "POST", "/", b"Action=MakeCoffee&Version=2011-06-15", QUERY, 400, b"InvalidAction"),

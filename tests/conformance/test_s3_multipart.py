@@ -137,12 +137,16 @@ def test_sum_of_the_whole(s3, bucket, parts, refused):
     assert (answer["ChecksumCRC32"], answer["ChecksumType"]) == (expected, "FULL_OBJECT")
 
 
-def test_copied_parts(s3, bucket, parts):
+def test_copied_parts(s3, bucket, parts, refused):
     s3.put_object(Bucket=bucket, Key="from", Body=parts[0] + parts[1])
     id = s3.create_multipart_upload(Bucket=bucket, Key="k")["UploadId"]
     source = {"Bucket": bucket, "Key": "from"}
     first = s3.upload_part_copy(Bucket=bucket, Key="k", UploadId=id, PartNumber=1, CopySource=source)["CopyPartResult"]["ETag"]
     second = s3.upload_part_copy(Bucket=bucket, Key="k", UploadId=id, PartNumber=2, CopySource=source, CopySourceRange="bytes=10-19")["CopyPartResult"]["ETag"]
+    size = len(parts[0] + parts[1])
+    for wrong in ("bytes=-5", "bytes=5-", f"bytes=0-{size}", "bytes=2-1", "0-1"):
+        got = refused(s3.upload_part_copy, Bucket=bucket, Key="k", UploadId=id, PartNumber=3, CopySource=source, CopySourceRange=wrong)
+        assert got[:2] == ("InvalidArgument", 400), wrong
     complete(s3, bucket, "k", id, [{"PartNumber": 1, "ETag": first}, {"PartNumber": 2, "ETag": second}])
     assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == parts[0] + parts[1] + parts[0][10:20]
 

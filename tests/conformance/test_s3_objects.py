@@ -1,11 +1,13 @@
 """Objects: put, get, ranges, conditions, checksums, metadata, tags, copies, deletes, odd keys."""
 
 import base64
+import concurrent.futures
 import datetime
 import hashlib
 import http.client
 import socket
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 import zlib
@@ -216,6 +218,33 @@ def test_readers_that_go_away(server, s3, bucket):
             wire.sendall(f"GET {url.path}?{url.query} HTTP/1.1\r\nHost: {url.netloc}\r\n\r\n".encode())
             assert wire.recv(1000 * (i + 1)).startswith(b"HTTP/1.1 200 ")
     assert s3.head_object(Bucket=bucket, Key="k")["ContentLength"] == 30_000_000
+
+
+def test_a_copy_of_what_is_being_replaced(server, s3, bucket):
+    s3.put_object(Bucket=bucket, Key="from", Body=b"0")
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        done = [pool.submit(s3.put_object, Bucket=bucket, Key="from", Body=str(i).encode()) if i % 2 else
+                pool.submit(s3.copy_object, Bucket=bucket, Key="to", CopySource=f"{bucket}/from") for i in range(200)]
+        for call in done:
+            call.result()
+
+
+def test_what_a_copy_does_not_keep(s3, bucket):
+    s3.put_object(Bucket=bucket, Key="from", Body=b"x", StorageClass="STANDARD_IA", WebsiteRedirectLocation="/r", ContentType="a/b")
+    s3.copy_object(Bucket=bucket, Key="to", CopySource=f"{bucket}/from")
+    head = s3.head_object(Bucket=bucket, Key="to")
+    assert head["ContentType"] == "a/b" and "StorageClass" not in head and "WebsiteRedirectLocation" not in head
+    s3.copy_object(Bucket=bucket, Key="to", CopySource=f"{bucket}/from", WebsiteRedirectLocation="/s")
+    assert s3.head_object(Bucket=bucket, Key="to")["WebsiteRedirectLocation"] == "/s"
+
+
+def test_a_form_of_a_browser_is_not_served(server, bucket):
+    form = server.client("s3").generate_presigned_post(bucket, "k")
+    body = b"".join(b'--x\r\nContent-Disposition: form-data; name="%b"\r\n\r\n%b\r\n' % (k.encode(), v.encode()) for k, v in form["fields"].items()) + b"--x--\r\n"
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(urllib.request.Request(form["url"], data=body, headers={"Content-Type": "multipart/form-data; boundary=x"}))
+    with caught.value as answer:
+        assert answer.code == 501 and b"<Code>NotImplemented</Code>" in answer.read()
 
 
 def test_presigned(server, bucket, refused):

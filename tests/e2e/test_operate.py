@@ -51,7 +51,7 @@ def test_the_first_start(build, folder):
         process = subprocess.Popen([build / "textmill", "up", "--data-dir", folder, "--listen", "127.0.0.1:0"], stdout=subprocess.PIPE, stderr=stderr, text=True)
     lines = [process.stdout.readline() for _ in range(3)]
     url = re.fullmatch(r"textmill listens at (http://127\.0\.0\.1:\d+)\n", lines[0])[1]
-    assert lines[1:] == [f"health: {url}/_textmill/health\n", f'for AWS\'s clients: eval "$(textmill env --data-dir {folder})"\n']
+    assert lines[1:] == [f"health: {url}/_textmill/health\n", f'for AWS\'s clients: eval "$(textmill env --data-dir \'{folder}\')"\n']
     with urllib.request.urlopen(f"{url}/_textmill/health") as answer:
         assert json.load(answer) == {"status": "ok"}
     assert stat.S_IMODE((folder / "root-key.json").stat().st_mode) == 0o600
@@ -163,10 +163,17 @@ def test_env_says_what_it_cannot(tmp_path, operate, textmill):
 
 def test_the_root_key_is_rotated_and_cannot_be_lost(server, operate):
     before = server.access_key
-    assert "only key of the role admin" in operate("keys", "revoke", before, check=False).stderr
+    other = pairs(operate("keys", "create", "--role", "admin", "--name", "other").stdout)["access_key_id"]
+    assert "rotate it" in operate("keys", "revoke", before, check=False).stderr
     operate("keys", "rotate", before)
     after = json.loads((server.folder / "root-key.json").read_text())["access_key_id"]
     assert after != before and re.search(rf"{before}  admin  revoked", operate("keys").stdout)
+    assert "is revoked" in operate("keys", "rotate", before, check=False).stderr
+    operate("down")
+    with contextlib.closing(sqlite3.connect(server.folder / "textmill.db")) as database:
+        database.execute("UPDATE access_keys SET active = 0 WHERE id = ?", (after,))
+        database.commit()
+    assert server.start().access_key == other and operate("keys").returncode == 0
 
 
 def test_backup_restore_and_doctor(build, server, operate, textmill, tmp_path):
@@ -348,6 +355,20 @@ def test_an_older_folder_is_migrated_after_a_copy(build, server, operate):
 def test_options_that_cannot_be(operate, wrong, says):
     done = operate("up", *wrong, check=False, timeout=20)
     assert done.returncode == 2 and says in done.stderr
+
+
+def test_a_folder_with_blanks_and_localhost(build, tmp_path):
+    folder = tmp_path / "it's a folder"
+    process = subprocess.Popen([build / "textmill", "up", "--data-dir", folder, "--listen", "localhost:0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        lines = [process.stdout.readline() for _ in range(3)]
+        script = lines[2].split(": ", 1)[1] + "echo $AWS_ENDPOINT_URL"
+        done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=os.environ | {"PATH": f"{build}:{os.environ['PATH']}"})
+        assert done.stdout.strip() == lines[0].split(" at ")[1].strip() and "http://127.0.0.1:" in done.stdout, done.stderr
+    finally:
+        process.terminate()
+        assert process.wait(timeout=30) == 0
+        process.stdout.close()
 
 
 def test_configuration_and_another_address(build, folder, tmp_path):
