@@ -163,11 +163,11 @@ std::string ModelFolder::checksum() const {
 
 std::optional<nn::PackedCache> ModelFolder::packed_cache() const {
   if (unpacked_) return {};
+  // What packed numbers mean stands in the configuration.
+  std::string config = format::to_text(config_);
+  uint64_t sum = base::crc64nvme(std::as_bytes(std::span(config)));
   std::vector<Path> files = weight_files(folder_);
-  for (const char* name : {"config.json", "quantize_config.json"}) {  // say what packed numbers mean
-    if (fs::exists(folder_ / name)) files.push_back(folder_ / name);
-  }
-  uint64_t sum = 0;
+  if (Path gptq = folder_ / "quantize_config.json"; fs::exists(gptq)) files.push_back(gptq);
   for (const Path& file : files) sum = base::crc64nvme(base::MappedFile(file).bytes(), sum);
   return nn::PackedCache{folder_, sum};
 }

@@ -13,7 +13,7 @@ def in_8_bits(textmill, minilm, tmp_path_factory):
     pairs = [("a good film", "a great film", 5), ("it rains", "the sun shines", 1), ("a dog", "a cat", 3), ("yes", "no", 2)]
     (folder / "pairs.tsv").write_text("text\tpair\tlabel\n" + "".join(f"{a}\t{b}\t{like}\n" for a, b, like in pairs))
     textmill("quantize", minilm, "--data", folder / "pairs.tsv", "--text", "text", "--text-pair", "pair", "--label", "label",
-             "--max-loss", 1, "--output", folder / "model")
+             "--max-loss-absolute", 1, "--output", folder / "model")
     return folder / "model"
 
 

@@ -270,7 +270,7 @@ def test_packed_weights_are_kept_beside_the_model_and_mapped(build, tmp_path):
     serve(["written"], TEXTMILL_CPU="portable")
     assert len(list(folder.glob("textmill-packed.*.bin"))) == 2
     config = folder / "config.json"  # which says what packed numbers mean
-    config.write_text(config.read_text() + "\n")
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"note": "another"}))
     serve(["written"])
 
 

@@ -34,7 +34,8 @@ def many(count=64):
 
 def queue_of(build, model):
     """A server whose queue is filled by one request, and empties one sequence at a time."""
-    return ModelServer(build, model, "--threads", 1, "--precision", "f32", "--max-queue", 64, "--max-batch-tokens", 1)
+    return ModelServer(build, model, "--threads", 1, "--precision", "f32", "--max-queue", 64, "--max-batch-tokens", 1,
+                       "--max-length", 512)
 
 
 def await_queue(server):

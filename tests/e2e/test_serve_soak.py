@@ -124,7 +124,7 @@ def quantized(textmill, tmp_path_factory):
 def test_overload(build, quantized):
     stop = multiprocessing.get_context("fork").Event()
     neighbour = multiprocessing.get_context("fork").Process(target=busy, args=(stop,))
-    with ModelServer(build, quantized, "--max-queue", "64") as server:
+    with ModelServer(build, quantized, "--max-queue", "64", "--max-length", "256") as server:
         neighbour.start()
         try:
             result = asyncio.run(soak(server, SECONDS))
