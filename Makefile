@@ -28,11 +28,11 @@ build:
 	@cmake --build $(BUILD) --target textmill
 
 demo: build
-	@tools/setup.sh python:demo
+	@tools/setup.sh apt-lists python:demo
 	@$(PYTHON) recipes/package_sections/demo.py $(BUILD)/textmill
 
 everything:
-	@tools/setup.sh build test python:build python:tests
+	@tools/setup.sh build test apt-lists python:build python:tests
 	@$(MAKE) $(BUILD)/build.ninja
 	@grep -q 'TEXTMILL_TESTS:BOOL=ON' $(BUILD)/CMakeCache.txt && grep -q 'TEXTMILL_BENCH:BOOL=ON' $(BUILD)/CMakeCache.txt || \
 	  cmake --preset release -DTEXTMILL_TESTS=ON -DTEXTMILL_BENCH=ON >build/configure.log

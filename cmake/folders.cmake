@@ -1,6 +1,26 @@
 # One library per folder of src/, as src/layers.txt says: textmill_<folder> from its *.cc, <folder>_test from its
 # *_test.cc, one fuzzer per *_fuzz.cc. A folder that has no code yet is skipped.
 
+# What many files include is parsed once, for libraries and for tests: it takes a second off each file. clang builds
+# without, so that a file that leans on it instead of its own includes is found by `make check`.
+set(TEXTMILL_PRECOMPILED <algorithm> <array> <atomic> <bit> <charconv> <chrono> <cmath> <condition_variable> <cstdint>
+  <cstring> <filesystem> <fmt/format.h> <functional> <map> <memory> <mutex> <numeric> <optional> <set> <span> <sstream>
+  <stdexcept> <stop_token> <string> <string_view> <thread> <unordered_map> <utility> <variant> <vector>)
+
+# Makes `target` a user of the headers that `owner` ("textmill_headers", "textmill_test_headers") has precompiled.
+function(textmill_precompiled target owner)
+  if(TEXTMILL_FUZZ)
+    return()
+  endif()
+  if(NOT TARGET ${owner})
+    file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/generated/${owner}.cc CONTENT "")
+    add_library(${owner} OBJECT ${CMAKE_BINARY_DIR}/generated/${owner}.cc)
+    target_link_libraries(${owner} PRIVATE ${ARGN})
+    target_precompile_headers(${owner} PRIVATE ${TEXTMILL_PRECOMPILED} $<$<BOOL:${ARGN}>:<gtest/gtest.h$<ANGLE-R>>)
+  endif()
+  target_precompile_headers(${target} REUSE_FROM ${owner})
+endfunction()
+
 function(textmill_folder folder deps)
   set(dir ${CMAKE_SOURCE_DIR}/src/${folder})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${dir}/*.cc)
@@ -21,9 +41,11 @@ function(textmill_folder folder deps)
     endif()
   endforeach()
   target_link_libraries(${library} PUBLIC ${TEXTMILL_LIBS_${folder}} Threads::Threads)
+  textmill_precompiled(${library} textmill_headers)
   if(TEXTMILL_TESTS AND tests)
     add_executable(${folder}_test ${UNBUILT} ${tests})
     target_link_libraries(${folder}_test ${library} GTest::gtest GTest::gtest_main)
+    textmill_precompiled(${folder}_test textmill_test_headers GTest::gtest)
     add_test(NAME ${folder} COMMAND ${folder}_test WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
     set_tests_properties(${folder} PROPERTIES LABELS unit)
   endif()

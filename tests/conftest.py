@@ -7,6 +7,13 @@ from pathlib import Path
 
 import pytest
 
+# Whoever works with AWS, or behind a proxy, has these: the tests' servers are on this machine, and their clients say what they need.
+for name in [name for name in os.environ if name.startswith("AWS_")]:
+    del os.environ[name]
+os.environ |= {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
+for name in ("no_proxy", "NO_PROXY"):
+    os.environ[name] = ",".join(filter(None, [os.environ.get(name), "127.0.0.1,localhost,[::1]"]))
+
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = Path(os.environ.get("TEXTMILL_BUILD", ROOT / "build" / "release"))
 

@@ -40,7 +40,8 @@ class Server:
 
     def __init__(self, program: Path, folder: Path, *options: str, environment: dict | None = None):
         self.program, self.folder, self.options = program, folder, options
-        self.environment = environment or {}
+        # Only the tests of containers ask for an engine: it would make its folders on the machine.
+        self.environment = {"TEXTMILL_CONTAINER_ENGINE": "none"} | (environment or {})
         self.process = None
 
     def start(self, wrapper: tuple[str, ...] = ()):

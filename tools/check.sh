@@ -21,7 +21,8 @@ cmake --build build/fuzz
 
 base=$(git merge-base HEAD origin/main 2>/dev/null || true)
 [ "$base" != "$(git rev-parse HEAD)" ] || base=$(git rev-parse -q --verify HEAD~1 || true)
-if [ "${TIDY:-}" = all ]; then changed=$sources; else changed=$(git diff --name-only --diff-filter=d "$base"); fi
+# A clone without its history tells of no change: then it is everything.
+if [ "${TIDY:-}" = all ] || [ -z "$base" ]; then changed=$sources; else changed=$(git diff --name-only --diff-filter=d "$base"); fi
 # A header is looked at from the .cc of its name, else from the first that includes it, perhaps by another header.
 from_cc() {
   case $1 in

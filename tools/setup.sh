@@ -3,6 +3,7 @@
 #   GROUP        the Debian packages of that group in packaging/debian-packages.txt
 #   python:NAME  requirements/NAME.txt into .venv, then NAME.nodeps.txt without dependencies, and folders of the sources
 #                of the packages in NAME.sources.txt into .venv/share
+#   apt-lists    the package index, whose descriptions the demo reads: an image may have thrown it away
 #   own:NAME     requirements/NAME.txt, which names everything, into .venv-NAME
 # As root it installs, as a user it uses sudo; without either it prints the one line to run and exits 2.
 set -eu
@@ -16,17 +17,29 @@ missing_packages() {
   rm -f build/.have
 }
 
-install_packages() {
-  packages=$(missing_packages "$@" | tr '\n' ' ')
-  [ -n "${packages% }" ] || return 0
-  install="apt-get install -y --no-install-recommends $packages"
+# as_root COMMANDS: sets $as, or prints what root is to run and ends.
+as_root() {
   if [ "$(id -u)" = 0 ]; then as=""
   elif command -v sudo >/dev/null; then as="sudo"
   else
     echo "textmill needs Debian packages that only root can install. Run once, as root:" >&2
-    echo "  apt-get update && $install" >&2
+    echo "  $1" >&2
     exit 2
   fi
+}
+
+update_lists() {
+  [ -z "$(apt-cache dumpavail 2>/dev/null | head -c 1)" ] || return 0
+  as_root "apt-get update"
+  echo "setup: fetching the package index" >&2
+  $as apt-get update -qq >&2
+}
+
+install_packages() {
+  packages=$(missing_packages "$@" | tr '\n' ' ')
+  [ -n "${packages% }" ] || return 0
+  install="apt-get install -y --no-install-recommends $packages"
+  as_root "apt-get update && $install"
   echo "setup: installing $packages" >&2
   $as apt-get update -qq >&2
   $as env DEBIAN_FRONTEND=noninteractive $install >&2
@@ -76,10 +89,10 @@ install_own() {
 mkdir -p build
 groups=""
 for argument in "$@"; do
-  case $argument in python:* | own:*) groups="$groups python" ;; *) groups="$groups $argument" ;; esac
+  case $argument in apt-lists) ;; python:* | own:*) groups="$groups python" ;; *) groups="$groups $argument" ;; esac
 done
 # shellcheck disable=SC2086
 install_packages $groups
 for argument in "$@"; do
-  case $argument in python:*) install_python "${argument#python:}" ;; own:*) install_own "${argument#own:}" ;; esac
+  case $argument in apt-lists) update_lists ;; python:*) install_python "${argument#python:}" ;; own:*) install_own "${argument#own:}" ;; esac
 done

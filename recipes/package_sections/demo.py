@@ -98,6 +98,10 @@ class Server:
         if not found:
             sys.exit(f"textmill up did not start: {self.folder.with_suffix('.log').read_text()}")
         key = json.loads((self.folder / "root-key.json").read_text())
+        for name in [name for name in os.environ if name.startswith("AWS_")]:  # of another account
+            del os.environ[name]
+        for name in ("no_proxy", "NO_PROXY"):  # whose server is not this one
+            os.environ[name] = ",".join(filter(None, [os.environ.get(name), "127.0.0.1"]))
         os.environ |= {"AWS_ENDPOINT_URL": found[0], "AWS_ACCESS_KEY_ID": key["access_key_id"], "AWS_SECRET_ACCESS_KEY": key["secret_access_key"],
                        "AWS_DEFAULT_REGION": "us-east-1", "AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
         return self

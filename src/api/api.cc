@@ -16,14 +16,11 @@ using http::Response;
 namespace {
 
 constexpr uint64_t kLargestBody =
-    (uint64_t{5} << 30) + (64 << 20);       // an object of S3, with the framing of its chunks
-constexpr uint64_t kVerifyFirst = 1 << 20;  // bodies from here on
+    (uint64_t{5} << 30) + (64 << 20);                 // an object of S3, with the framing of its chunks
+constexpr uint64_t kVerifyFirst = 1 << 20;            // bodies from here on
+constexpr uint64_t kMostImages = uint64_t{50} << 30;  // of containers, unpacked
 constexpr std::string_view kOwn = "/_textmill/";
 constexpr int kNotServed = 501;  // the client's wish, not our failure
-
-std::string hex_of(std::string_view raw) {
-  return base::hex({reinterpret_cast<const uint8_t*>(raw.data()), raw.size()});
-}
 
 uint64_t content_length(const Request& head) {
   auto text = head.headers.get("content-length", "0");
@@ -57,10 +54,12 @@ Api::Api(store::Store& store, const records::Account& account)
       tokens_(store.secret("tokens")),
       resources_(account, tokens_),
       requirements_(store),
+      containers_(store, kMostImages),
       remover_(store.folder() / "gone"),
-      endpoints_(store, resources_, router_, requirements_, remover_, news_),
-      jobs_(store, resources_, requirements_, remover_, news_),
-      platform_{store, keys_, tokens_, resources_, router_, requirements_, endpoints_, jobs_, news_},
+      endpoints_(store, resources_, router_, requirements_, containers_, remover_, news_),
+      jobs_(store, resources_, requirements_, containers_, remover_, news_),
+      platform_{store,       keys_,      tokens_, resources_, router_,     requirements_,
+                containers_, endpoints_, jobs_,   news_,      completions_},
       handler_([this](Request& request) { return answer(request); }),
       own_handler_([this](Request& request) { return own_page(request); }),
       good_(outcome("ok")),
@@ -84,17 +83,20 @@ Api::Api(store::Store& store, const records::Account& account)
 Api::~Api() = default;
 
 void Api::start(fleet::JobOptions options) {
-  options.server.credentials = [this](const Value& caller, const std::string& attempt,
-                                      std::chrono::seconds lasts) {
+  static constexpr std::chrono::seconds kForEver =
+      std::chrono::years(10);  // they end with the attempt, however long that takes
+  options.server.credentials = [this](const Value& caller, const std::string& attempt) {
     Caller acts{.key = text_in(caller, "key"),
                 .name = text_in(caller, "name"),
                 .role = static_cast<Role>(*caller.find("role")->integer()),
                 .attempt = attempt};
-    auto session = keys_.open_session(acts, "textmill-job", attempt, lasts);
+    auto session = keys_.open_session(acts, "textmill-job", attempt, kForEver);
     return std::map<std::string, std::string>{{"AWS_ACCESS_KEY_ID", session.credentials.access_key},
                                               {"AWS_SECRET_ACCESS_KEY", session.credentials.secret},
                                               {"AWS_SESSION_TOKEN", session.credentials.token}};
   };
+  requirements_.start(options.server.key);
+  containers_.start(options.engine);
   endpoints_.start(options.server, options.hung);
   jobs_.start(std::move(options));
 }
@@ -179,13 +181,18 @@ Response Api::answer(Request& request) {
 Response Api::serve(Request& request, wire::Call& call) {
   wire::Claim claim = wire::read_claim(request);
   call = wire::find_call(request, claim.scope.service);
+  if (claim.form == wire::Claim::Form::none) {  // as clients send what AWS serves to everybody
+    wire::find_action(call, request);
+    if (call.operation) served(call);
+  }
   std::string sum;
   auto payload = wire::Verifier::payload(request, claim, call.protocol);
   if (payload == wire::Payload::body || payload == wire::Payload::hashed)
-    sum = hex_of(request.body.digest(http::Digest::sha256));
+    sum = base::hex(request.body.digest(http::Digest::sha256));
   wire::Verified verified;
   Keys::Known known = authenticate(request, claim, call.protocol, verified, sum, Keys::Depth::whole);
   wire::Verifier::check_body(verified, call.protocol, sum);
+  wire::take_headers_from_query(request, claim);
 
   wire::find_action(call, request);
   request.note =

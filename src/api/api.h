@@ -52,9 +52,11 @@ class Api {
   fleet::News news_;
   fleet::Router router_;
   fleet::Requirements requirements_;
+  fleet::Containers containers_;
   fleet::Remover remover_;
   fleet::Endpoints endpoints_;
   fleet::Jobs jobs_;
+  base::Turns completions_;
   Platform platform_;
   wire::Verifier verifier_;
   wire::Validator validator_;

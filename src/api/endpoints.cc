@@ -14,6 +14,24 @@ base::Error invalid(const std::string& message) { return {base::Kind::invalid, m
 constexpr Stored kStoredEndpoint{records::kEndpoint, "EndpointName", "EndpointArn",
                                  "Endpoints",        nullptr,        "EndpointStatus"};
 
+/// Where a model's files are: a model.tar.gz, or the files themselves below "s3://bucket/prefix/".
+std::string url_of(const Value& source, const std::string& model) {
+  const Value* s3 = source.find("S3DataSource");
+  if (!s3)
+    throw invalid(fmt::format("Model {}: a ModelDataSource without S3DataSource is not served.", model));
+  std::string url = text_in(*s3, "S3Uri"), type = text_in(*s3, "S3DataType"),
+              compression = text_in(*s3, "CompressionType");
+  for (const char* unserved : {"ManifestS3Uri", "HubAccessConfig"})
+    if (s3->find(unserved)) throw invalid(fmt::format("Model {}: {} is not served.", model, unserved));
+  bool files = type == "S3Prefix";
+  if (files != (compression == "None"))
+    throw invalid(fmt::format(
+        "Model {}: {} with CompressionType {} is not served: an S3Object is a model.tar.gz (Gzip), "
+        "an S3Prefix has the files themselves (None).",
+        model, type, compression));
+  return files && !url.ends_with('/') ? url + '/' : url;
+}
+
 /// A variant of a configuration with the container that its model has now: what both become later changes nothing.
 Value deployed(Exchange& ex, store::Connection& connection, const Value& variant) {
   std::string name = text_in(variant, "VariantName");
@@ -29,17 +47,15 @@ Value deployed(Exchange& ex, store::Connection& connection, const Value& variant
   if (!container)
     throw invalid(fmt::format(
         "Variant {}: model {} has several containers; inference pipelines are not served.", name, model));
-  if (container->find("ModelDataSource"))
-    throw invalid(
-        fmt::format("Model {}: ModelDataSource is not served; a model.tar.gz in ModelDataUrl is.", model));
-  if (const Value* alone = body.find("EnableNetworkIsolation"); alone && *alone->boolean())
-    throw invalid(fmt::format(
-        "Model {}: EnableNetworkIsolation is not served for endpoints: the program could reach others.",
-        model));
   if (text_in(*container, "Mode") == "MultiModel")
     throw invalid(fmt::format("Model {}: the mode MultiModel is not served.", model));
   Value out = variant;
-  out.set("Container", *container);
+  Value started = *container;
+  if (const Value* source = container->find("ModelDataSource"))
+    started.set("ModelDataUrl", url_of(*source, model));
+  out.set("Container", std::move(started));
+  if (const Value* alone = body.find("EnableNetworkIsolation"); alone && *alone->boolean())
+    out.set(fleet::kIsolated, true);
   return out;
 }
 
@@ -146,8 +162,10 @@ Value update_endpoint(Exchange& ex) {
 }
 
 constexpr Operation kOperations[] = {
-    {"CreateEndpoint", Role::write, create_endpoint},     {"DescribeEndpoint", Role::read, describe_endpoint},
-    {"ListEndpoints", Role::read, list<kStoredEndpoint>}, {"UpdateEndpoint", Role::write, update_endpoint},
+    {"CreateEndpoint", Role::write, create_endpoint},
+    {"DescribeEndpoint", Role::read, describe_endpoint},
+    {"ListEndpoints", Role::read, list<kStoredEndpoint>},
+    {"UpdateEndpoint", Role::write, update_endpoint, Effect::refused},
     {"DeleteEndpoint", Role::write, delete_endpoint},
 };
 

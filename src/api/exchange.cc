@@ -1,5 +1,6 @@
 #include "api/exchange.h"
 
+#include "base/error.h"
 #include "wire/times.h"
 
 namespace textmill::api {
@@ -9,6 +10,13 @@ namespace {
 const Value* present(const Value& structure, std::string_view member) {
   const Value* value = structure.find(member);
   return value && !value->is_null() ? value : nullptr;
+}
+
+/// A value of the type that its shape has: validated before.
+template <class T>
+const T& checked(const T* value) {
+  TEXTMILL_CHECK(value);
+  return *value;
 }
 
 }  // namespace
@@ -21,12 +29,12 @@ std::string Exchange::text(std::string_view member, std::string_view absent) con
 
 int64_t Exchange::integer(std::string_view member, int64_t absent) const {
   const Value* value = find(member);
-  return value ? *value->integer() : absent;
+  return value ? checked(value->integer()) : absent;
 }
 
 bool Exchange::boolean(std::string_view member, bool absent) const {
   const Value* value = find(member);
-  return value ? *value->boolean() : absent;
+  return value ? checked(value->boolean()) : absent;
 }
 
 std::optional<base::WallTime> Exchange::time(std::string_view member) const {
@@ -38,7 +46,7 @@ std::optional<base::WallTime> Exchange::time(std::string_view member) const {
 const Value::Array& Exchange::list(std::string_view member) const {
   static const Value::Array kNone;
   const Value* value = find(member);
-  return value ? *value->array() : kNone;
+  return value ? checked(value->array()) : kNone;
 }
 
 std::string text_in(const Value& structure, std::string_view member, std::string_view absent) {

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "api/keys.h"
+#include "base/turns.h"
 #include "fleet/endpoints.h"
 #include "fleet/jobs.h"
 #include "fleet/news.h"
@@ -26,9 +27,11 @@ struct Platform {
   const records::Resources& resources;
   fleet::Router& router;
   fleet::Requirements& requirements;
+  fleet::Containers& containers;
   fleet::Endpoints& endpoints;
   fleet::Jobs& jobs;
   fleet::News& news;
+  base::Turns& completions;  // of uploads, by their ids
   const records::Account& account() const { return resources.account(); }
 };
 
@@ -73,8 +76,9 @@ struct Exchange {
 std::string text_in(const Value& structure, std::string_view member, std::string_view absent = "");
 
 enum class Effect {
-  real,    // does what AWS does
-  stored,  // is accepted, kept and shown; nothing acts on it
+  real,     // does what AWS does
+  stored,   // is accepted, kept and shown; nothing acts on it
+  refused,  // answers an error that names the way round
 };
 
 /// An operation that is served. `handle` returns the output by the model's shape, or throws wire::Fault or base::Error.

@@ -44,6 +44,17 @@ Value whole_role(Exchange& ex, store::Connection& c, const records::Resource& ro
   return out;
 }
 
+// Every role that is asked for exists: clients turn names into ARNs this way, and rights do not come from roles. It gets its
+// row when something of it is to be kept.
+
+/// The role of the request, to be changed.
+records::Resource role_to_change(Exchange& ex, store::Connection& c) {
+  const auto& resources = ex.platform.resources;
+  auto found = resources.find(c, kRole, ex.text("RoleName"));
+  return found ? *found
+               : resources.create(c, kRole, {.name = ex.text("RoleName"), .body = Value::object({})});
+}
+
 /// Kept as it came; but JSON it must be.
 void check_policy(const std::string& text) {
   try {
@@ -78,7 +89,7 @@ Value create_service_linked_role(Exchange& ex) {
 /// Members of the input become the role's, as one fact.
 void update(Exchange& ex, std::initializer_list<std::pair<const char*, const char*>> members) {
   ex.write([&](store::Connection& c) {
-    auto role = ex.platform.resources.get(c, kRole, ex.text("RoleName"));
+    auto role = role_to_change(ex, c);
     for (auto [member, kept] : members)
       if (const Value* value = ex.find(member)) role.body.set(kept, *value);
     ex.platform.resources.update(c, role);
@@ -99,8 +110,7 @@ Value update_assume_role_policy(Exchange& ex) {
 Value tag_role(Exchange& ex) {
   auto tags = tags_in(ex.list("Tags"));
   ex.write([&](store::Connection& c) {
-    auto role = ex.platform.resources.get(c, kRole, ex.text("RoleName"));
-    ex.platform.resources.add_tags(c, kRole, role.id, tags);
+    ex.platform.resources.add_tags(c, kRole, role_to_change(ex, c).id, tags);
   });
   return {};
 }
@@ -108,21 +118,19 @@ Value tag_role(Exchange& ex) {
 Value untag_role(Exchange& ex) {
   std::vector<std::string> keys;
   for (const Value& key : ex.list("TagKeys")) keys.push_back(*key.string());
-  ex.write([&](store::Connection& c) {
-    ex.platform.resources.remove_tags(c, ex.platform.resources.get(c, kRole, ex.text("RoleName")).id, keys);
-  });
+  ex.write(
+      [&](store::Connection& c) { ex.platform.resources.remove_tags(c, role_to_change(ex, c).id, keys); });
   return {};
 }
 
 Value list_role_tags(Exchange& ex) {
-  return Value::object({{"Tags", ex.read([&](store::Connection& c) {
-                           return tag_list(ex.platform.resources.tags(
-                               c, ex.platform.resources.get(c, kRole, ex.text("RoleName")).id));
-                         })},
-                        {"IsTruncated", false}});
+  auto tags = ex.read([&](store::Connection& c) {
+    auto role = ex.platform.resources.find(c, kRole, ex.text("RoleName"));
+    return role ? tag_list(ex.platform.resources.tags(c, role->id)) : Value(Value::Array{});
+  });
+  return Value::object({{"Tags", std::move(tags)}, {"IsTruncated", false}});
 }
 
-// Every role that is asked for exists: clients turn names into ARNs this way, and rights do not come from roles.
 Value get_role(Exchange& ex) {
   std::string name = ex.text("RoleName");
   return Value::object({{"Role", ex.read([&](store::Connection& c) {
@@ -167,7 +175,7 @@ Value delete_role(Exchange& ex) {
 /// A role's map of policies: "Attached" (ARN to nothing) or "Policies" (name to document), changed as one fact.
 void change(Exchange& ex, std::string_view map, const std::string& key, std::optional<std::string> value) {
   ex.write([&](store::Connection& c) {
-    auto role = ex.platform.resources.get(c, kRole, ex.text("RoleName"));
+    auto role = role_to_change(ex, c);
     Value::Object kept;
     bool found = false;
     if (const Value* held = role.body.find(map))
@@ -183,9 +191,9 @@ void change(Exchange& ex, std::string_view map, const std::string& key, std::opt
 }
 
 Value::Object held(Exchange& ex, std::string_view map) {
-  auto role =
-      ex.read([&](store::Connection& c) { return ex.platform.resources.get(c, kRole, ex.text("RoleName")); });
-  const Value* value = role.body.find(map);
+  auto role = ex.read(
+      [&](store::Connection& c) { return ex.platform.resources.find(c, kRole, ex.text("RoleName")); });
+  const Value* value = role ? role->body.find(map) : nullptr;
   return value ? *value->object() : Value::Object{};
 }
 

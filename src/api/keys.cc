@@ -156,12 +156,11 @@ std::optional<Keys::Known> Keys::find(const wire::Claim& claim, Depth depth) con
     auto found = keys_.find(id);
     return found != keys_.end() && found->second.active ? std::optional(found->second) : std::nullopt;
   };
-  if (claim.token.empty()) {
+  auto payload = sessions_.open_if_ours(kSession, claim.token);
+  if (!payload) {  // no token; or one of somebody else, beside a key that may be ours: then the two do not match
     auto key = active(claim.access_key);
     return key ? std::optional(Known{{.secret = key->secret}, caller_of(*key)}) : std::nullopt;
   }
-  auto payload = sessions_.open_if_ours(kSession, claim.token);
-  if (!payload) return std::nullopt;
   std::vector<std::string> parts;
   for (size_t at = 0, end; parts.size() < 6; at = end + 1) {
     end = parts.size() < 5 ? payload->find(' ', at) : payload->size();

@@ -173,6 +173,8 @@ class Parser {
     while (at_ < text_.size() && is_space(text_[at_])) ++at_;
     return at_ == text_.size();
   }
+  /// Also at the end.
+  bool at_space() const { return at_ == text_.size() || is_space(text_[at_]); }
   char peek() { return ended() ? '\0' : text_[at_]; }
   /// Takes `word` if it comes next, after spaces.
   bool take(std::string_view word) {
@@ -322,7 +324,9 @@ struct LogPattern::Form {
 void LogPattern::Form::read_terms(Parser& parser) {
   while (!parser.ended()) {
     auto& terms = parser.take("?") ? optional : parser.take("-") ? excluded : required;
-    terms.push_back(parser.needle(is_word, "a word; anything else than letters, digits and _ needs quotes"));
+    constexpr std::string_view kWord = "a word; anything else than letters, digits and _ needs quotes";
+    terms.push_back(parser.needle(is_word, kWord));
+    if (!parser.at_space()) parser.fail(kWord);
   }
 }
 
@@ -374,7 +378,7 @@ bool LogPattern::Form::json_matches(std::string_view message) const {
   if (begin == std::string_view::npos || (message[begin] != '{' && message[begin] != '[')) return false;
   Json value;
   try {
-    value = format::parse_json(message, "message");
+    value = format::parse_json(message, "message", {.last_of_twins = true});
   } catch (const base::Error&) { return false; }  // it is no JSON, so it does not match
   return json->holds([&](const Test& test) {
     auto found = walk(test, value, 0);

@@ -30,6 +30,7 @@ TEST(LogPattern, Terms) {
       {"ERROR", "ERRORS", true},
       {"ERROR disk", "disk ERROR", true},
       {"ERROR disk", "ERROR", false},
+      {"ERROR\tdisk", "disk ERROR", true},
       {"\"disk full\"", "the disk full of it", true},
       {"\"disk full\"", "disk is full", false},
       {R"("say \"hi\" \\")", R"(say "hi" \)", true},
@@ -157,6 +158,9 @@ TEST(LogPattern, WhatIsNotUnderstoodIsSaid) {
     }
   }
   EXPECT_THROW(LogPattern("{" + std::string(500, '(') + "$.a = 1"), base::Error);
+  for (const char* no_word : {"my-service", "a\"b\"", "x.y", "a?b"})
+    EXPECT_THROW(LogPattern{no_word}, base::Error);
+  EXPECT_TRUE(LogPattern("{ $.a = 2 }").matches(R"({"a": 1, "a": 2})")) << "of twins the last counts";
 }
 
 }  // namespace

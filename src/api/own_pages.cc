@@ -96,15 +96,15 @@ constexpr Page kPages[] = {
 }  // namespace
 
 Response Api::own_page(Request& request) {
+  std::string method = request.method == "HEAD" ? "GET" : request.method;
   auto page = std::ranges::find_if(
-      kPages, [&](const Page& p) { return p.method == request.method && p.path == request.path(); });
+      kPages, [&](const Page& p) { return p.method == method && p.path == request.path(); });
   if (page == std::end(kPages))
     return http::error_response(
         404, {base::Kind::not_found, fmt::format("there is no page {} {}", request.method, request.path())});
   try {
     if (page->open) return page->answer(platform_, request);
-    std::string raw = request.body.digest(http::Digest::sha256);
-    std::string sum = base::hex({reinterpret_cast<const uint8_t*>(raw.data()), raw.size()});
+    std::string sum = base::hex(request.body.digest(http::Digest::sha256));
     wire::Verified verified;
     Caller caller = authenticate(request, wire::read_claim(request), wire::Protocol::json, verified, sum,
                                  Keys::Depth::whole)

@@ -2,10 +2,16 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <iterator>
+#include <map>
+#include <optional>
+
 #include <filesystem>
 #include <set>
 
 #include "fleet/attempt.h"
+#include "fleet/containers.h"
 #include "fleet/ingest.h"
 #include "fleet/model_cache.h"
 #include "fleet/requirements.h"
@@ -92,12 +98,46 @@ std::map<int64_t, std::string> streams_of(Platform& platform, store::Connection&
   return out;
 }
 
-std::optional<store::LogPosition> position_in(const format::JsonView& body) {
+/// How far each stream was read. What one says may come in after what another said later: no place holds for all.
+using Places = std::map<int64_t, store::LogPosition>;
+
+Places places_in(const format::JsonView& body) {
+  Places places;
   auto after = body.find("after");
-  if (!after) return std::nullopt;
-  auto numbers = after->integers(INT64_MIN, INT64_MAX);
-  if (numbers.size() != 3) after->fail("three numbers");
-  return store::LogPosition{numbers[0], numbers[1], numbers[2]};
+  if (!after) return places;
+  for (const auto& place : after->array()) {
+    auto numbers = place.integers(INT64_MIN, INT64_MAX);
+    if (numbers.size() != 3) place.fail("three numbers");
+    places[numbers[1]] = {numbers[0], numbers[1], numbers[2]};
+  }
+  return places;
+}
+
+Json to_json(const Places& places) {
+  Json::Array out;
+  for (const auto& [stream, at] : places)
+    out.push_back(Json::array(std::vector{at.time, at.stream, at.sequence}));
+  return out;
+}
+
+/// The next events of streams beyond their places, in the order of their times, and the places beyond them. True if there
+/// are more.
+bool read_on(store::Connection& c, const std::map<int64_t, std::string>& streams, int64_t from,
+             Places& places, std::vector<store::FoundEvent>& events) {
+  std::optional<store::LogPosition> end;  // some stream was read as far as here only
+  for (const auto& [id, name] : streams) {
+    store::EventQuery query{
+        .streams = {id}, .from = from, .limit = std::max<size_t>(20, kLines / streams.size())};
+    if (auto place = places.find(id); place != places.end()) query.after = place->second;
+    auto found = store::find_log_events(c, query);
+    if (found.next) end = std::min(end.value_or(*found.next), *found.next);
+    std::ranges::move(found.events, std::back_inserter(events));
+  }
+  std::ranges::sort(events, {}, &store::FoundEvent::position);
+  if (end) std::erase_if(events, [&](const store::FoundEvent& one) { return one.position() > *end; });
+  for (const auto& one : events) places[one.stream] = one.position();
+  if (end) places[end->stream] = *end;
+  return end.has_value();
 }
 
 }  // namespace
@@ -117,29 +157,29 @@ Response running_page(Platform& platform, const Request&) {
 Response logs_page(Platform& platform, const Request& request) {
   Json body = format::parse_json(request.body.text(), "request");
   format::JsonView view(body, "request");
-  auto after = position_in(view);
+  auto places = places_in(view);
   Json out =
       Json::object({{"news", static_cast<int64_t>(platform.news.version())}});  // before what it may miss
   Json::Array events;
   platform.store.database().read([&](store::Connection& c) {
     Source source = source_of(platform, c, view.at("name").string(), view.get_string("kind", ""));
     auto streams = streams_of(platform, c, source);
-    store::EventQuery query{.after = after, .limit = kLines};
-    for (const auto& [id, name] : streams) query.streams.push_back(id);
-    auto found = streams.empty() ? store::FoundEvents{} : store::find_log_events(c, query);
-    for (const auto& one : found.events) {
+    // Streams of a job that had its name before may be there still.
+    auto begun = source.resource.created.time_since_epoch();
+    std::vector<store::FoundEvent> found;
+    bool more = read_on(c, streams, std::chrono::duration_cast<std::chrono::milliseconds>(begun).count(),
+                        places, found);
+    for (const auto& one : found)
       events.push_back(Json::object(
           {{"time", one.event.time}, {"stream", streams[one.stream]}, {"text", one.event.message}}));
-      after = one.position();
-    }
     out.set("kind", source.kind);
     out.set("status", source.resource.status);
-    out.set("over", source.over && !found.next);
-    out.set("more", found.next.has_value());
+    out.set("over", source.over && !more);
+    out.set("more", more);
     out.set("reason", text_in(source.resource.body, "FailureReason"));
   });
   out.set("events", std::move(events));
-  if (after) out.set("after", Json::array(std::vector{after->time, after->stream, after->sequence}));
+  out.set("after", to_json(places));
   return json(out);
 }
 
@@ -181,9 +221,11 @@ Response caches_page(Platform& platform, const Request&) {
       all.push_back(Json::object(
           {{"what", what}, {"name", entry.name}, {"bytes", entry.bytes}, {"in_use", in_use(entry.name)}}));
   };
-  auto models = platform.endpoints.models().in_use(), packages = platform.requirements.in_use();
+  auto models = platform.endpoints.models().in_use(), packages = platform.requirements.in_use(),
+       images = platform.containers.in_use();
   show("model", platform.endpoints.models().entries(),
        [&](const auto& name) { return models.contains(name); });
+  show("image", platform.containers.entries(), [&](const auto& name) { return images.contains(name); });
   show("requirements", platform.requirements.entries(),
        [&](const auto& name) { return packages.contains(name); });
   // What runs, and what its user put there: they are no caches, but take their room.
@@ -198,7 +240,8 @@ Response caches_page(Platform& platform, const Request&) {
 }
 
 Response clean_page(Platform& platform, const Request&) {
-  uint64_t freed = platform.endpoints.models().trim(0) + platform.requirements.trim(0);
+  uint64_t freed =
+      platform.endpoints.models().trim(0) + platform.requirements.trim(0) + platform.containers.trim(0);
   for (const auto& [what, in] : kAttempts)
     for (const auto& entry : fleet::cache_entries(platform.store.folder() / in)) {
       base::Path attempt = platform.store.folder() / in / entry.name;

@@ -151,9 +151,9 @@ Headers passed_on(Exchange& ex, bool stream) {
   Headers out;
   for (const auto& [name, value] : ex.request.headers)
     if (http::same_name(std::string_view(name).substr(0, kOwnHeaders.size()), kOwnHeaders) ||
-        http::same_name(name, "content-type") || (!stream && http::same_name(name, "accept")))
+        http::same_name(name, "content-type"))
       out.add(name, value);
-  if (stream) out.set("Accept", ex.text("Accept", "*/*"));
+  out.set("Accept", stream ? ex.text("Accept", "*/*") : std::string(ex.request.headers.get("accept", "*/*")));
   return out;
 }
 
@@ -180,7 +180,8 @@ Value invoke(Exchange& ex, bool stream) {
                                                                  .target = "/invocations",
                                                                  .headers = passed_on(ex, stream),
                                                                  .connect_timeout = kConnectWithin,
-                                                                 .timeout = kAnswerWithin}});
+                                                                 .timeout = kAnswerWithin,
+                                                                 .whole_within = !stream}});
   try {
     ex.payload = std::move(send(inv).body);
   } catch (const base::Error& error) {

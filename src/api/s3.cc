@@ -176,10 +176,8 @@ Value owner(const Platform& platform) {
   return Value::object({{"DisplayName", "textmill"}, {"ID", base::sha256_hex(platform.account().id)}});
 }
 
-// What was kept before such bytes were refused can be read, replaced and deleted.
 Value parse_properties(std::string_view properties) {
-  if (base::invalid_utf8(properties)) return parse_properties(base::replace_invalid_utf8(properties));
-  return format::parse_json(properties, "properties");
+  return format::parse_kept_json(properties, "properties");
 }
 
 bool not_modified(const Conditions& conditions, const store::Object& object) {
@@ -305,7 +303,9 @@ Value tags_of_set(const Value::Array& set, size_t most) {
     out.set(key, text_in(tag, "Value"));
   }
   if (set.size() > most)
-    throw fault("BadRequest", {}, fmt::format("Object tags cannot be greater than {}", most));
+    throw fault("BadRequest", {},
+                fmt::format("{} cannot be greater than {}",
+                            most == kMostObjectTags ? "Object tags" : "Bucket tag count", most));
   return out;
 }
 

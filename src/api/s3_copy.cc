@@ -59,16 +59,32 @@ using namespace s3;
 
 namespace {
 
-/// The sum that the copy is to have: the one asked for, else the source's.
-Checksum sum_of_copy(Exchange& ex, const store::Object& from, const Content& content) {
-  Checksum known = unpack_checksum(parse_properties(from.properties));
+struct Sums {
+  std::string etag;
+  Checksum checksum;
+};
+
+/// The sums that the copy is to have: the one asked for, else the source's. What was uploaded in parts is one part now,
+/// with sums of all its bytes.
+Sums sums_of_copy(Exchange& ex, const store::Object& from, const Content& content) {
+  Value properties = parse_properties(from.properties);
+  Sums sums{from.etag, unpack_checksum(properties)};
   std::string wanted = ex.text("ChecksumAlgorithm");
-  if (wanted.empty() || (known.algorithm && known.algorithm->name == wanted)) return known;
-  const Algorithm* algorithm = find_algorithm(wanted);
-  if (!algorithm) throw fault("InvalidRequest", {}, "Checksum algorithm provided is unsupported.");
-  base::Hasher sum(algorithm->kind);
-  read_content(content, {0, from.size}, [&](std::string_view piece) { sum.update(piece); });
-  return {algorithm, base::base64_encode(sum.digest())};
+  const Algorithm* algorithm = wanted.empty() ? sums.checksum.algorithm : find_algorithm(wanted);
+  if (!algorithm && !wanted.empty())
+    throw fault("InvalidRequest", {}, "Checksum algorithm provided is unsupported.");
+  const bool of_parts = properties.find("Parts");
+  std::optional<base::Hasher> etag, sum;
+  if (of_parts) etag.emplace(base::HashKind::md5);
+  if (algorithm && (of_parts || algorithm != sums.checksum.algorithm)) sum.emplace(algorithm->kind);
+  if (!etag && !sum) return sums;
+  read_content(content, {0, from.size}, [&](std::string_view piece) {
+    if (etag) etag->update(piece);
+    if (sum) sum->update(piece);
+  });
+  if (etag) sums.etag = base::hex(etag->digest());
+  if (sum) sums.checksum = {algorithm, base::base64_encode(sum->digest())};
+  return sums;
 }
 
 /// What the copy keeps of the source, and what the request says instead.
@@ -98,7 +114,7 @@ std::optional<Value> try_copy(Exchange& ex) {
     content = ex.platform.store.blobs().content(c, found.blob);
     return found;
   });
-  store::Object copy{.key = key(ex), .size = from.size, .etag = from.etag};
+  store::Object copy{.key = key(ex), .size = from.size};
   bool changes = ex.text("MetadataDirective") == "REPLACE" || ex.text("TaggingDirective") == "REPLACE" ||
                  ex.find("StorageClass") || ex.find("WebsiteRedirectLocation") ||
                  ex.find("ServerSideEncryption");
@@ -108,7 +124,8 @@ std::optional<Value> try_copy(Exchange& ex) {
         "This copy request is illegal because it is trying to copy an object to itself without changing the "
         "object's metadata, storage class, website redirect location or encryption attributes.");
   }
-  Checksum checksum = sum_of_copy(ex, from, content);
+  auto [etag, checksum] = sums_of_copy(ex, from, content);
+  copy.etag = etag;
   Value properties = properties_of_copy(ex, from);
   if (checksum.algorithm) properties.set("Checksum", pack_checksum(checksum));
   copy.properties = format::to_text(properties);

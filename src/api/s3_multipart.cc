@@ -18,10 +18,6 @@ namespace {
 constexpr int64_t kMostParts = 10'000;
 constexpr uint64_t kSmallestPart = 5 << 20;
 
-std::string hex_of(std::string_view raw) {
-  return base::hex({reinterpret_cast<const uint8_t*>(raw.data()), raw.size()});
-}
-
 std::string unhex(std::string_view hex) {
   std::string out;
   for (size_t i = 0; i + 1 < hex.size(); i += 2)
@@ -46,7 +42,7 @@ Value create_multipart_upload(Exchange& ex) {
   }
   Value properties = Value::object({{"Object", properties_of_input(ex)}});
   if (!algorithm.empty()) properties.set("Algorithm", algorithm), properties.set("Type", type);
-  store::Upload upload{.id = hex_of(store::random_bytes(32)),
+  store::Upload upload{.id = base::hex(store::random_bytes(32)),
                        .key = key(ex),
                        .created = base::wall_now(),
                        .properties = format::to_text(properties)};
@@ -80,7 +76,7 @@ Value keep_part(Exchange& ex, const Plan& of, int number, const Received& body) 
   if (body.checksum.algorithm) properties.set("Checksum", pack_checksum(body.checksum));
   store::Part part{.number = number,
                    .size = body.staged.size(),
-                   .etag = hex_of(body.md5),
+                   .etag = base::hex(body.md5),
                    .modified = base::wall_now(),
                    .properties = format::to_text(properties)};
   ex.write([&](store::Connection& c) {
@@ -206,7 +202,7 @@ Whole join(Exchange& ex, const Plan& of, const std::vector<store::Part>& parts) 
     });
   }
   if (parts.size() > 1) out.staged.emplace(writer.finish());
-  out.etag = fmt::format("{}-{}", hex_of(etags.digest()), parts.size());
+  out.etag = fmt::format("{}-{}", base::hex(etags.digest()), parts.size());
   if (sum) out.checksum = {of.algorithm, base::base64_encode(sum->digest())};
   if (sum && of.composite) out.checksum.value += fmt::format("-{}", parts.size());
   return out;
@@ -250,6 +246,9 @@ void check_whole(Exchange& ex, const Whole& whole) {
 
 Value complete_multipart_upload(Exchange& ex) {
   std::string name = key(ex);
+  // A client that lost patience asks again while its bytes are being joined.
+  auto turn = ex.platform.completions.take(ex.text("UploadId"), ex.request.stop);
+  if (!turn) throw base::Error(base::Kind::cancelled, ex.text("UploadId") + ": the client did not wait");
   std::vector<store::Part> uploaded;
   store::Object object{.key = name};
   auto of = ex.read([&](store::Connection& c) {

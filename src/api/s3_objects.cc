@@ -11,10 +11,6 @@ using namespace s3;
 
 namespace {
 
-std::string hex_of(std::string_view raw) {
-  return base::hex({reinterpret_cast<const uint8_t*>(raw.data()), raw.size()});
-}
-
 Value put_object(Exchange& ex) {
   refuse_unserved(ex);
   store::Object object{.key = key(ex)};
@@ -22,7 +18,7 @@ Value put_object(Exchange& ex) {
   Received body = receive(ex);
   if (body.checksum.algorithm) properties.set("Checksum", pack_checksum(body.checksum));
   object.size = body.staged.size();
-  object.etag = hex_of(body.md5);
+  object.etag = base::hex(body.md5);
   object.properties = format::to_text(properties);
   ex.write([&](store::Connection& c) {
     auto into = bucket(ex, c);
@@ -95,8 +91,7 @@ Value show(Exchange& ex, const store::Object& object, const Content* content) {
     out.set("ContentRange",
             fmt::format("bytes {}-{}/{}", range.offset, range.offset + range.length - 1, object.size));
   }
-  if (ex.text("ChecksumMode") == "ENABLED" && range.length == object.size)
-    show_checksum(unpack_checksum(properties), out);
+  if (ex.find("ChecksumMode") && range.length == object.size) show_checksum(unpack_checksum(properties), out);
   ex.headers.set("Content-Length", std::to_string(range.length));
   if (!content) return out;
   if (auto* bytes = std::get_if<std::string>(content)) {

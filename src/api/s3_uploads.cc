@@ -56,8 +56,8 @@ Value list_parts(Exchange& ex) {
                               static_cast<size_t>(limit) + 1);
     return found;
   });
-  bool more = parts.size() > static_cast<size_t>(limit);
-  if (more) parts.pop_back();
+  bool beyond = parts.size() > static_cast<size_t>(limit), more = beyond && limit > 0;
+  if (beyond) parts.pop_back();
   Value::Array shown;
   for (const auto& part : parts) {
     Value item = Value::object({{"PartNumber", part.number},
@@ -99,7 +99,7 @@ Value list_multipart_uploads(Exchange& ex) {
     std::string common = cut == std::string::npos ? "" : upload.key.substr(0, cut + delimiter.size());
     if (!common.empty() && (common == last_prefix || (key_marker.starts_with(common)))) continue;
     if (items.size() + prefixes.size() == limit) {
-      more = true;
+      more = limit > 0;
       break;
     }
     next_key = common.empty() ? upload.key : common;

@@ -61,6 +61,11 @@ Value searched_model(const Platform& platform, const records::Resource& resource
 
 Value searched_job(const Platform& platform, const records::Resource& resource, const Value& tags) {
   Value job = training_job_document(platform, resource);
+  constexpr std::string_view kOfDescribe[] = {"InfraCheckConfig", "ProfilerRuleConfigurations",
+                                              "RemoteDebugConfig"};
+  std::erase_if(*job.object(), [&](const auto& member) {
+    return std::ranges::find(kOfDescribe, member.name) != std::end(kOfDescribe);
+  });
   job.set("Tags", tags);
   return job;
 }

@@ -36,8 +36,9 @@ void check_algorithm(const Value& body) {
   const Value& algorithm = part(body, "AlgorithmSpecification");
   if (algorithm.is_null() || !algorithm.find("TrainingImage"))
     throw invalid("AlgorithmSpecification needs a TrainingImage; other algorithms are not served.");
-  if (text_in(algorithm, "TrainingInputMode") == "Pipe")
-    throw invalid("TrainingInputMode Pipe is not served: use File or FastFile.");
+  if (algorithm.find("AlgorithmName"))
+    throw invalid(
+        "AlgorithmSpecification has an AlgorithmName beside its TrainingImage: one of them is meant.");
   std::vector<fleet::MetricDefinition> metrics;
   if (const Value* list = algorithm.find("MetricDefinitions"))
     for (const Value& metric : *list->array())
@@ -45,17 +46,45 @@ void check_algorithm(const Value& body) {
   fleet::Metrics compiled(metrics);
 }
 
-void check_channel(const Value& channel, std::set<std::string>& names) {
+/// Lines of JSON whose attributes go through a pipe as records.
+void check_augmented(const Value& channel, const Value& source, const std::string& name,
+                     const std::string& mode) {
+  const Value* attributes = source.find("AttributeNames");
+  if (!attributes || attributes->array()->empty())
+    throw invalid(fmt::format("Channel {}: an AugmentedManifestFile needs AttributeNames.", name));
+  if (mode != "Pipe" || text_in(channel, "RecordWrapperType") != "RecordIO")
+    throw invalid(fmt::format(
+        "Channel {}: an AugmentedManifestFile is served with InputMode Pipe and RecordWrapperType "
+        "RecordIO.",
+        name));
+}
+
+/// A pipe CHANNEL_0 beside a channel of that name.
+void check_names_of_pipes(const Value& channels, const std::string& mode) {
+  for (const Value& channel : *channels.array()) {
+    if (text_in(channel, "InputMode", mode) != "Pipe") continue;
+    std::string name = text_in(channel, "ChannelName"), begin = name + '_';
+    for (const Value& other : *channels.array())
+      if (std::string taken = text_in(other, "ChannelName");
+          taken.starts_with(begin) && taken.find_first_not_of("0123456789", begin.size()) == taken.npos)
+        throw invalid(fmt::format("The channel {} has the name of a pipe of channel {}.", taken, name));
+  }
+}
+
+/// `mode`: of channels that say none.
+void check_channel(const Value& channel, const std::string& mode, std::set<std::string>& names) {
   std::string name = text_in(channel, "ChannelName");
   if (!names.insert(name).second) throw invalid(fmt::format("Two channels are named {}.", name));
   if (name == "." || name == "..") throw invalid(fmt::format("A channel cannot be named {}.", name));
-  if (text_in(channel, "InputMode") == "Pipe")
-    throw invalid(fmt::format("Channel {}: InputMode Pipe is not served: use File or FastFile.", name));
   const Value* source = part(channel, "DataSource").find("S3DataSource");
   if (!source) throw invalid(fmt::format("Channel {}: only an S3DataSource is served.", name));
-  if (text_in(*source, "S3DataType") != "S3Prefix" && text_in(*source, "S3DataType") != "ManifestFile")
-    throw invalid(fmt::format("Channel {}: S3DataType {} is not served: use S3Prefix or ManifestFile.", name,
-                              text_in(*source, "S3DataType")));
+  std::string type = text_in(*source, "S3DataType");
+  if (type == "AugmentedManifestFile")
+    check_augmented(channel, *source, name, text_in(channel, "InputMode", mode));
+  else if (type != "S3Prefix" && type != "ManifestFile")
+    throw invalid(fmt::format(
+        "Channel {}: S3DataType {} is not served: use S3Prefix, ManifestFile or AugmentedManifestFile.", name,
+        type));
   fleet::parse_s3_uri(text_in(*source, "S3Uri"));
 }
 
@@ -83,9 +112,22 @@ void check_resources(const Value& body) {
   const Value& resources = part(body, "ResourceConfig");
   if (resources.is_null() || !resources.find("InstanceType"))
     throw invalid("ResourceConfig needs an InstanceType; instance groups and pools are not served.");
+  if (const Value& groups = part(resources, "InstanceGroups"); groups.array() && !groups.array()->empty())
+    throw invalid("ResourceConfig: InstanceGroups are not served: name one InstanceType and InstanceCount.");
   int64_t count = integer_in(resources, "InstanceCount", 1);
   if (count < 1 || count > kMostInstances)
     throw invalid(fmt::format("InstanceCount must be from 1 to {}.", kMostInstances));
+}
+
+/// A folder that is kept while the job runs.
+void check_synced(const Value& body, const char* member, const char* uri, const char* usual) {
+  const Value* config = body.find(member);
+  if (!config) return;
+  fleet::parse_s3_uri(text_in(*config, uri));
+  std::string path = text_in(*config, "LocalPath", usual);
+  if (*fleet::in_root(path).begin() == "input")
+    throw invalid(
+        fmt::format("{}: LocalPath {} lies among the inputs, of which nothing is kept.", member, path));
 }
 
 void check_job(Exchange& ex, store::Connection&, Value& body) {
@@ -95,13 +137,14 @@ void check_job(Exchange& ex, store::Connection&, Value& body) {
   check_resources(body);
   check_stopping(body);
   std::set<std::string> names;
-  if (const Value* channels = body.find("InputDataConfig"))
-    for (const Value& channel : *channels->array()) check_channel(channel, names);
-  fleet::parse_s3_uri(text_in(part(body, "OutputDataConfig"), "S3OutputPath"));
-  if (const Value* checkpoints = body.find("CheckpointConfig")) {
-    fleet::parse_s3_uri(text_in(*checkpoints, "S3Uri"));
-    fleet::in_root(text_in(*checkpoints, "LocalPath", "/opt/ml/checkpoints"));
+  std::string mode = text_in(part(body, "AlgorithmSpecification"), "TrainingInputMode");
+  if (const Value* channels = body.find("InputDataConfig")) {
+    for (const Value& channel : *channels->array()) check_channel(channel, mode, names);
+    check_names_of_pipes(*channels, mode);
   }
+  fleet::parse_s3_uri(text_in(part(body, "OutputDataConfig"), "S3OutputPath"));
+  check_synced(body, "CheckpointConfig", "S3Uri", "/opt/ml/checkpoints");
+  check_synced(body, "TensorBoardOutputConfig", "S3OutputPath", "/opt/ml/output/tensorboard");
   body.set("_Caller", caller_of(ex));
   records::TrainingJobs::begin(body, base::wall_now());
 }
@@ -124,7 +167,13 @@ Value training_job_document(const Platform& platform, const Resource& job) {
                      {"ModelArtifacts",
                       Value::object({{"S3ModelArtifacts", records::model_artifact(job.body, job.name)}})}});
   for (const auto& [name, value] : *job.body.object())
-    if (!name.starts_with('_')) out.set(name, value);
+    if (!name.starts_with('_') && name != "SessionChainingConfig")
+      out.set(name, value);  // which is never shown
+  // As the service fills it in; the SDK's attach() reads them.
+  Value output = part(job.body, "OutputDataConfig");
+  for (const auto& [name, usual] : {std::pair{"KmsKeyId", ""}, {"CompressionType", "GZIP"}})
+    if (!output.find(name)) output.set(name, usual);
+  out.set("OutputDataConfig", std::move(output));
   return out;
 }
 
@@ -155,8 +204,9 @@ Value describe_job(Exchange& ex) {
 }
 
 Value list_jobs(Exchange& ex) {
-  for (const char* unserved : {"WarmPoolStatusEquals", "TrainingPlanArnEquals"})
-    if (ex.find(unserved)) throw invalid(fmt::format("The filter {} is not served.", unserved));
+  for (const char* nobody :
+       {"WarmPoolStatusEquals", "TrainingPlanArnEquals"})  // no job has a warm pool or a plan
+    if (ex.find(nobody)) return Value::object({{"TrainingJobSummaries", Value::Array()}});
   return list(ex, kStoredJob);
 }
 

@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -25,6 +26,14 @@ constexpr size_t kWriteBack = size_t{16} << 20;  // what the disk is told of at 
 
 bool is_zero(const std::byte* block) {
   return block[0] == std::byte{} && std::memcmp(block, block + 1, kBlock - 1) == 0;
+}
+
+/// Of a folder, if this process may give files away.
+std::optional<struct stat> owner_to_give(const Path& folder) {
+  struct stat owner {};
+  if (::geteuid() != 0) return {};
+  if (::stat(folder.empty() ? "." : folder.c_str(), &owner) != 0) throw system_error(folder.string(), errno);
+  return owner;
 }
 
 size_t file_size(const Descriptor& file, const Path& path) {
@@ -116,6 +125,18 @@ void DurableFile::write(std::span<const std::byte> bytes) {
     done = at + kBlock;
   }
   write_until(bytes.size());
+}
+
+void DurableFile::give_to_owner() {
+  if (auto owner = owner_to_give(path_.parent_path());
+      owner && ::fchown(file_.get(), owner->st_uid, owner->st_gid) != 0)
+    throw system_error(path_.string(), errno);
+}
+
+void give_to_owner(const Path& path) {
+  if (auto owner = owner_to_give(path.parent_path());
+      owner && ::lchown(path.c_str(), owner->st_uid, owner->st_gid) != 0)
+    throw system_error(path.string(), errno);
 }
 
 void DurableFile::commit() {

@@ -53,12 +53,17 @@ class DurableFile {
   ~DurableFile();
   void write(std::span<const std::byte> bytes);
   void write(std::string_view bytes) { write(std::as_bytes(std::span(bytes))); }
+  /// Root makes it that of its folder's owner; others change nothing.
+  void give_to_owner();
   void commit();
 
  private:
   Path path_, temporary_;
   Descriptor file_;
 };
+
+/// Root makes `path`, no link followed, that of its folder's owner; others change nothing.
+void give_to_owner(const Path& path);
 
 /// Removes from a folder what DurableFiles left there that were killed. Nobody may be writing one there now.
 void remove_unfinished(const Path& folder);

@@ -158,6 +158,10 @@ uint32_t crc32c(std::span<const std::byte> bytes, uint32_t before) {
   return ~kernel(bytes.data(), bytes.size(), ~before);
 }
 
+std::string hex(std::string_view raw) {
+  return hex({reinterpret_cast<const uint8_t*>(raw.data()), raw.size()});
+}
+
 std::string hex(std::span<const uint8_t> bytes) {
   constexpr std::string_view kDigits = "0123456789abcdef";
   std::string out;

@@ -58,6 +58,7 @@ uint32_t crc32c(std::span<const std::byte> bytes, uint32_t before = 0);
 
 /// Lower-case hexadecimal.
 std::string hex(std::span<const uint8_t> bytes);
+std::string hex(std::string_view raw);
 
 /// Equality in a time that depends on the lengths only.
 bool equal_in_constant_time(std::string_view a, std::string_view b);

@@ -1,11 +1,13 @@
 #include "base/log.h"
 
 #include <fmt/format.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <climits>
 #include <cmath>
 #include <mutex>
 #include <utility>
@@ -22,8 +24,11 @@ constexpr std::array<std::string_view, 4> kLevels = {"debug", "info", "warning",
 struct Sink {
   std::mutex mutex;
   std::atomic<Level> level = Level::info;
-  LogFormat format = LogFormat::json;
+  LogFormat format = LogFormat::text;
   int fd = 2;
+  bool waits = true;
+  uint64_t dropped = 0;  // lines since the last that was written
+  bool cut = false;      // in the middle of one
 };
 Sink sink;
 thread_local std::string request_id;
@@ -102,14 +107,50 @@ std::string text_line(Level level, std::string_view event, std::initializer_list
   return line + '\n';
 }
 
+std::string line_of(Level level, std::string_view event, std::initializer_list<LogField> fields) {
+  return sink.format == LogFormat::json ? json_line(level, event, fields) : text_line(level, event, fields);
+}
+
+/// Whether the next PIPE_BUF bytes go out at once, or within a second the first time that they do not.
+bool is_taken() {
+  constexpr int kPatience = 1000;  // ms
+  pollfd out{sink.fd, POLLOUT, 0};
+  return ::poll(&out, 1, sink.dropped > 0 ? 0 : kPatience) != 0;
+}
+
+void write_line(std::string_view line) {
+  for (; !line.empty(); line.remove_prefix(std::min<size_t>(line.size(), PIPE_BUF))) {
+    if (!is_taken()) {
+      ++sink.dropped;
+      return;
+    }
+    std::string_view part = line.substr(0, PIPE_BUF);
+    write_all(sink.fd, part);
+    sink.cut = part.size() < line.size();
+  }
+}
+
+/// A server does not stop because nobody reads its log any more.
+void write_or_drop(std::string_view line) {
+  if (sink.dropped > 0 && is_taken()) {
+    std::string words = sink.cut ? "\n" : "";
+    words += line_of(Level::warning, "log_lines_dropped", {{"lines", std::exchange(sink.dropped, 0)}});
+    sink.cut = false;
+    write_line(words);
+  }
+  write_line(line);
+}
+
 }  // namespace
 
 void log(Level level, std::string_view event, std::initializer_list<LogField> fields) {
   if (!log_enabled(level)) return;
   std::lock_guard lock(sink.mutex);
-  std::string line =
-      sink.format == LogFormat::json ? json_line(level, event, fields) : text_line(level, event, fields);
-  write_all(sink.fd, line);  // where it cannot be written, nobody can be told
+  std::string line = line_of(level, event, fields);
+  if (sink.waits)
+    write_all(sink.fd, line);  // where it cannot be written, nobody can be told
+  else
+    write_or_drop(line);
 }
 
 void set_log(const LogOptions& options) {
@@ -117,6 +158,14 @@ void set_log(const LogOptions& options) {
   sink.level = options.level;
   sink.format = options.format;
   sink.fd = options.fd;
+  sink.waits = options.waits;
+  sink.dropped = 0;
+  sink.cut = false;
+}
+
+LogFormat log_format() {
+  std::lock_guard lock(sink.mutex);
+  return sink.format;
 }
 
 bool log_enabled(Level level) { return level >= sink.level.load(std::memory_order_relaxed); }

@@ -46,8 +46,11 @@ struct LogOptions {
   Level level = Level::info;  // lines below it are dropped
   LogFormat format = LogFormat::json;
   int fd = 2;
+  bool waits =
+      true;  // for who reads it; else lines are dropped after a second, and counted by "log_lines_dropped"
 };
 void set_log(const LogOptions& options);
+LogFormat log_format();  // text until set_log says otherwise
 bool log_enabled(Level level);
 
 /// "debug", "info", "warning", "error"; nothing for another word.

@@ -49,6 +49,27 @@ TEST(Log, json_line) {
       "\"none\":\"\"}\n");
 }
 
+TEST(Log, nobody_who_reads_it_stops_a_server) {
+  int ends[2];
+  ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
+  set_log({.fd = ends[1], .waits = false});
+  const std::string words(3000, 'x'), long_words(9000, 'y');
+  for (int i = 0; i < 40; ++i) log(Level::info, "event", {{"words", i % 2 ? words : long_words}});
+  std::string read(1 << 20, '\0');
+  ssize_t n = ::read(ends[0], read.data(), read.size());
+  ASSERT_GT(n, 30'000);
+  read.resize(static_cast<size_t>(n));
+  log(Level::info, "again", {});
+  std::string rest(1 << 20, '\0');
+  rest.resize(static_cast<size_t>(std::max<ssize_t>(0, ::read(ends[0], rest.data(), rest.size()))));
+  set_log({});
+  ::close(ends[0]);
+  ::close(ends[1]);
+  EXPECT_NE(rest.find("\"event\":\"log_lines_dropped\",\"lines\":"), std::string::npos) << rest;
+  EXPECT_NE(rest.find("\"event\":\"again\""), std::string::npos);
+  EXPECT_EQ(rest.starts_with('\n'), !read.ends_with("}\n")) << "a line that was cut is ended";
+}
+
 TEST(Log, text_line) {
   std::string line = logged({.format = LogFormat::text}, [] {
     LogRequest request("r-1");

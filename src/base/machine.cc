@@ -38,17 +38,11 @@ std::optional<int64_t> number_in(const Path& file, std::string_view key = "") {
 void for_each_group(const Path& root, const std::string& controller,
                     const std::function<void(const Path& folder)>& look) {
   Path mounts = root / "sys/fs/cgroup";
-  std::string text = fs::exists(root / "proc/self/cgroup") ? read_file(root / "proc/self/cgroup") : "";
-  for (size_t at = 0, end; (end = text.find('\n', at)) != text.npos; at = end + 1) {
-    std::string line = text.substr(at, end - at);  // "4:cpu,cpuacct:/a/b", "0::/a/b"
-    size_t first = line.find(':'), second = line.find(':', first + 1);
-    if (second == line.npos) continue;
-    std::string controllers = line.substr(first, second - first + 1);
-    std::replace(controllers.begin(), controllers.end(), ',', ':');
-    bool unified = controllers == "::";
-    if (!unified && controllers.find(":" + controller + ":") == controllers.npos) continue;
+  for (const ControlGroup& group : control_groups(root)) {
+    bool unified = group.controllers.empty();
+    if (!unified && !group.has(controller)) continue;
     Path top = unified ? mounts : mounts / controller;
-    Path folder = (top / Path(line.substr(second + 1)).relative_path()).lexically_normal();
+    Path folder = (top / Path(group.path).relative_path()).lexically_normal();
     while (folder != top && ::access(folder.c_str(), F_OK) != 0) folder = folder.parent_path();
     for (;; folder = folder.parent_path()) {
       look(folder);
@@ -58,6 +52,22 @@ void for_each_group(const Path& root, const std::string& controller,
 }
 
 }  // namespace
+
+bool ControlGroup::has(std::string_view controller) const {
+  return ("," + controllers + ",").find("," + std::string(controller) + ",") != std::string::npos;
+}
+
+std::vector<ControlGroup> control_groups(const Path& root) {
+  std::vector<ControlGroup> out;
+  std::string text = fs::exists(root / "proc/self/cgroup") ? read_file(root / "proc/self/cgroup") : "";
+  for (size_t at = 0, end; (end = text.find('\n', at)) != text.npos; at = end + 1) {
+    std::string line = text.substr(at, end - at);  // "4:cpu,cpuacct:/a/b", "0::/a/b"
+    size_t first = line.find(':'), second = line.find(':', first + 1);
+    if (second != line.npos)
+      out.push_back({line.substr(first + 1, second - first - 1), line.substr(second + 1)});
+  }
+  return out;
+}
 
 int64_t available_memory(const Path& root) {
   int64_t left = number_in(root / "proc/meminfo", "MemAvailable").value_or(INT64_MAX / 1024) * 1024;

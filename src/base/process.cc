@@ -25,7 +25,7 @@ namespace {
 struct SpawnSettings {
   posix_spawn_file_actions_t actions;
   posix_spawnattr_t attributes;
-  SpawnSettings() {
+  explicit SpawnSettings(bool group) {
     ::posix_spawn_file_actions_init(&actions);
     ::posix_spawnattr_init(&attributes);
     sigset_t none, all;
@@ -33,7 +33,8 @@ struct SpawnSettings {
     sigfillset(&all);
     ::posix_spawnattr_setsigmask(&attributes, &none);
     ::posix_spawnattr_setsigdefault(&attributes, &all);
-    ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    int flags = POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | (group ? POSIX_SPAWN_SETPGROUP : 0);
+    ::posix_spawnattr_setflags(&attributes, static_cast<short>(flags));
   }
   ~SpawnSettings() {
     ::posix_spawn_file_actions_destroy(&actions);
@@ -64,9 +65,9 @@ int exit_code(int status) { return WIFEXITED(status) ? WEXITSTATUS(status) : 128
 
 }  // namespace
 
-Process::Process(const ProcessSpec& spec) {
+Process::Process(const ProcessSpec& spec) : group_(spec.group) {
   TEXTMILL_CHECK(!spec.arguments.empty());
-  SpawnSettings settings;
+  SpawnSettings settings(spec.group);
   const int streams[3] = {spec.input, spec.output, spec.error};
   Descriptor theirs[3];
   for (int i = 0; i < 3; ++i) {
@@ -93,6 +94,7 @@ Process::Process(Process&& other) noexcept { *this = std::move(other); }
 
 Process& Process::operator=(Process&& other) noexcept {
   std::swap(pid_, other.pid_);
+  std::swap(group_, other.group_);
   std::swap(pipes_, other.pipes_);
   std::swap(status_, other.status_);
   return *this;
@@ -106,7 +108,7 @@ Process::~Process() {
 }
 
 void Process::kill(int signal) {
-  if (!status_) ::kill(pid_, signal);
+  if (!status_) ::kill(group_ ? -pid_ : pid_, signal);
 }
 
 int Process::wait() {

@@ -23,6 +23,7 @@ struct ProcessSpec {
   bool inherit_environment = true;
   Path folder;  // working folder; empty: that of this process
   int input = kNull, output = kInherit, error = kInherit;
+  bool group = false;  // it leads a process group of its own, to which kill() and the destructor's SIGKILL go
 };
 
 /// A child process, with no signal blocked and default handlers. Killed (SIGKILL) and reaped by the
@@ -51,6 +52,7 @@ class Process {
 
  private:
   pid_t pid_ = -1;
+  bool group_ = false;
   Descriptor pipes_[3];
   std::optional<int> status_;
 };

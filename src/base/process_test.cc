@@ -75,6 +75,24 @@ TEST(Process, waits_and_kills) {
   EXPECT_EQ(process.wait_for(0ms), 128 + SIGTERM);
 }
 
+TEST(Process, a_group_is_killed_with_what_it_started) {
+  pid_t child = 0;
+  {
+    Process process(
+        {.arguments = {"sh", "-c", "sleep 1000 & echo $!; wait"}, .output = kPipe, .group = true});
+    char line[32] = {};
+    ASSERT_GT(::read(process.output(), line, sizeof line - 1), 0);
+    child = static_cast<pid_t>(std::stol(line));
+    EXPECT_EQ(::kill(child, 0), 0);
+  }
+  auto is_there = [&] {  // whoever adopts it may leave it a zombie
+    std::string file = "/proc/" + std::to_string(child) + "/stat";
+    return std::filesystem::exists(file) && read_file(file).find(") Z ") == std::string::npos;
+  };
+  for (int i = 0; i < 500 && is_there(); ++i) ::usleep(10'000);
+  EXPECT_FALSE(is_there());
+}
+
 TEST(Process, destructor_leaves_no_child) {
   pid_t pid;
   {

@@ -32,6 +32,9 @@ StopSignals::StopSignals() {
   sigemptyset(&set_);
   sigaddset(&set_, SIGTERM);
   sigaddset(&set_, SIGINT);
+  struct sigaction hangup {};
+  ::sigaction(SIGHUP, nullptr, &hangup);
+  if (hangup.sa_handler != SIG_IGN) sigaddset(&set_, SIGHUP);  // nohup ignores it
   ::pthread_sigmask(SIG_BLOCK, &set_, &before_);
   event_ = Descriptor(::eventfd(0, EFD_CLOEXEC));
   end_ = Descriptor(::eventfd(0, EFD_CLOEXEC));
@@ -60,6 +63,7 @@ void StopSignals::watch() {
     if (::read(signals_.get(), &info, sizeof info) != sizeof info) continue;
     // From here a signal interrupts this thread, even one that is stuck in a callback of the stop token.
     for (int signal : {SIGTERM, SIGINT}) std::signal(signal, [](int number) { ::_exit(128 + number); });
+    std::signal(SIGHUP, SIG_IGN);  // a terminal that closes may say so twice
     ::pthread_sigmask(SIG_UNBLOCK, &set_, nullptr);
     log(Level::info, "stop_requested", {{"signal", info.ssi_signo}, {"from_pid", info.ssi_pid}});
     signal_ = static_cast<int>(info.ssi_signo);

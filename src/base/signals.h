@@ -9,9 +9,9 @@
 
 namespace textmill::base {
 
-/// SIGTERM and SIGINT as a stop token. Made once, in main, before any other thread starts (it blocks both
-/// signals, and threads inherit that). The first signal asks for the stop; the second ends the process at
-/// once with 128 + its number.
+/// SIGTERM, SIGINT and SIGHUP (unless it was ignored) as a stop token. Made once, in main, before any other thread starts
+/// (it blocks them, and threads inherit that). The first signal asks for the stop; a second SIGTERM or SIGINT ends the
+/// process at once with 128 + its number.
 class StopSignals {
  public:
   StopSignals();

@@ -38,6 +38,12 @@ std::string_view nearest(std::string_view word, std::span<const std::string_view
   return best;
 }
 
+std::string lower_case(std::string_view text) {
+  std::string out(text);
+  for (char& c : out) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+  return out;
+}
+
 std::string did_you_mean(std::string_view word, std::span<const std::string_view> words) {
   std::string_view best = nearest(word, words);
   return best.empty() ? "" : "; did you mean " + std::string(best) + "?";

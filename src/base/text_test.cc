@@ -150,5 +150,12 @@ TEST(Hash, OfEachKind) {
   EXPECT_FALSE(equal_in_constant_time("abc", "ab"));
 }
 
+TEST(Utf8, beginnings_of_whole_characters) {
+  EXPECT_EQ(utf8_beginning("short", 5), "short");
+  EXPECT_EQ(utf8_beginning("a\u00e9\u20ac", 5), "a\u00e9");
+  EXPECT_EQ(utf8_beginning("a\u00e9\u20ac", 2), "a");
+  EXPECT_EQ(utf8_beginning("\u20ac", 2), "");
+}
+
 }  // namespace
 }  // namespace textmill::base

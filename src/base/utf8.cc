@@ -65,4 +65,10 @@ std::string replace_invalid_utf8(std::string_view text) {
   return out;
 }
 
+std::string utf8_beginning(std::string_view text, size_t bytes) {
+  if (text.size() <= bytes) return std::string(text);
+  while (bytes > 0 && (text[bytes] & 0xC0) == 0x80) --bytes;
+  return std::string(text.substr(0, bytes));
+}
+
 }  // namespace textmill::base

@@ -11,8 +11,8 @@ Option data_option() {
 std::vector<Option> with_column_options(std::vector<Option> options, bool label) {
   options.push_back(
       {"text", "COLUMN",
-       "column of the text, by name or number (guessed, and printed); for a model, JSON lines may "
-       "hold input ids there"});
+       "column of the text, by name or number (else what the model was trained on, where the file has it, or "
+       "guessed, and printed); for a model, JSON lines may hold input ids there"});
   options.push_back({"text-pair", "COLUMN", "column of the second text, for pairs"});
   if (label) options.push_back({"label", "COLUMN", "column of the label"});
   return options;

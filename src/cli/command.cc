@@ -66,8 +66,8 @@ void Values::require_one_of(std::string_view positional, std::string_view option
     throw Error(Kind::invalid, fmt::format("{} or --{} is missing", positional, option));
 }
 
-void set_log(const Values& values, std::string_view format) {
-  base::LogOptions options{.format = base::LogFormat::text};
+void set_log(const Values& values, std::string_view format, bool waits) {
+  base::LogOptions options{.format = base::LogFormat::text, .waits = waits};
   if (values.text("log-format", format) == "json") options.format = base::LogFormat::json;
   options.level = base::parse_level(values.text("log-level", "info")).value_or(base::Level::info);
   base::set_log(options);

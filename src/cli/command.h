@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <map>
 #include <optional>
 #include <span>
@@ -56,8 +57,9 @@ struct Command {
   std::string_view summary;  // of a line
   std::vector<Positional> positionals;
   std::vector<Option> options;
-  int (*run)(const Values&);                       // returns the exit status
-  int (*container_role)(const Values&) = nullptr;  // what it does without any argument
+  int (*run)(const Values&);  // returns the exit status
+  // What it does without any argument; what the surroundings say may be wrong, too.
+  int (*container_role)(const std::function<Values()>& surroundings) = nullptr;
 };
 
 /// All commands, in the order of --help.
@@ -66,7 +68,8 @@ const std::vector<Command>& commands();
 const Command& find_command(std::string_view name, std::string_view said);
 
 /// As --log-format and --log-level say. `format` is the usual one: text for eyes, json for programs.
-void set_log(const Values& values, std::string_view format);
+/// `waits`: LogOptions.
+void set_log(const Values& values, std::string_view format, bool waits = true);
 
 /// What every command takes.
 std::span<const Option> common_options();

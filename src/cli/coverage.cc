@@ -29,14 +29,17 @@ int coverage(const Values&) {
       "`textmill coverage` prints this page. *Stored only*: accepted, kept and shown; nothing acts on it "
       "yet.\n"
       "*Refused*: known to the service's model, and answered by an error that says so "
-      "(`UnsupportedOperation`).\n";
+      "(`UnsupportedOperation`, or a word about the way round).\n";
   for (const wire::Service& service : wire::services()) {
     Names real, stored, refused;
     for (const wire::Operation& operation : service.operations()) {
       auto& here = served[service.id];
       auto found = here.find(operation.name);
-      Names& list = found == here.end() ? refused : found->second == api::Effect::real ? real : stored;
-      list.push_back(operation.name);
+      auto effect = found == here.end() ? api::Effect::refused : found->second;
+      (effect == api::Effect::real     ? real
+       : effect == api::Effect::stored ? stored
+                                       : refused)
+          .push_back(operation.name);
     }
     out.line() += fmt::format("\n## {}\n", service.id.view());
     line(out.line(), "Served", real);

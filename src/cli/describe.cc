@@ -8,7 +8,8 @@ namespace textmill::cli {
 namespace {
 
 int describe(const Values& values) {
-  if (values.has("threads") && !values.on("calibrate"))
+  const Given* threads = values.find("threads");  // surroundings say it to all commands
+  if (threads && threads->where.starts_with("--") && !values.on("calibrate"))
     throw base::Error(base::Kind::invalid, "--threads: only with --calibrate");
   Output out;
   out.line() +=

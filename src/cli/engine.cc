@@ -29,9 +29,10 @@ std::optional<int> max_length_option(const Values& values) {
   return length ? std::optional(static_cast<int>(*length)) : std::nullopt;
 }
 
+void ignore_broken_pipes() { std::signal(SIGPIPE, SIG_IGN); }
+
 int interruptible(const std::function<int(std::stop_token)>& work) {
-  std::signal(SIGPIPE,
-              SIG_IGN);  // a write fails instead; these commands start no program that would inherit it
+  ignore_broken_pipes();
   base::StopSignals signals;
   try {
     return work(signals.token());

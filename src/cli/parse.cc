@@ -38,6 +38,13 @@ std::string with(std::string_view name, char from, char to) {
   return out;
 }
 
+/// A value from elsewhere than a flag.
+void set_given(Values& values, const Option& option, Given given) {
+  if (given.text.empty() && !option.value.empty())
+    throw Error(Kind::invalid, fmt::format("{}: takes {}, got nothing", given.where, option.value));
+  values.set(option.name, std::move(given));
+}
+
 void refuse_flag_only(const Option& option, const Given& given) {
   if (option.flag_only)
     throw Error(Kind::invalid,
@@ -97,6 +104,8 @@ Values parse_arguments(const Command& command, std::span<const std::string_view>
         if (is_option)
           throw Error(Kind::invalid, fmt::format("{}: takes {}, got {}", said, option.value, text));
       }
+      if (text.empty())
+        throw Error(Kind::invalid, fmt::format("{}: takes {}, got nothing", said, option.value));
       values.set(name, {std::string(text), std::string(said)});
     }
   }
@@ -109,7 +118,7 @@ void add_environment(const Command& command, Values& values, const char* (*envir
     std::string variable = "TEXTMILL_" + with(option.name, '-', '_');
     std::ranges::transform(variable, variable.begin(),
                            [](char c) { return c >= 'a' && c <= 'z' ? char(c - 32) : c; });
-    if (const char* text = environment(variable.c_str())) values.set(option.name, {text, variable});
+    if (const char* text = environment(variable.c_str())) set_given(values, option, {text, variable});
   }
 }
 
@@ -137,7 +146,7 @@ void add_configuration(const Command& command, Values& values, const base::Path&
   common.merge(own);  // the command's own come first
   for (const Option& option : options_of(command))
     if (auto found = common.find(std::string(option.name)); found != common.end() && !values.has(option.name))
-      values.set(option.name, found->second);
+      set_given(values, option, found->second);
 }
 
 void add_hyperparameter(const Command& command, Values& values, std::string_view name,
@@ -145,7 +154,7 @@ void add_hyperparameter(const Command& command, Values& values, std::string_view
   std::vector<Option> options = options_of(command);
   std::erase_if(options, [](const Option& option) { return option.flag_only || option.name == "config"; });
   Option option = find_option(options, with(name, '_', '-'), name, "");
-  values.set(option.name, {std::string(text), std::string(name)});
+  set_given(values, option, {std::string(text), std::string(name)});
 }
 
 void check(const Command& command, const Values& values) {

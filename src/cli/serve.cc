@@ -41,12 +41,14 @@ int serve_from_shell(const Values& values) {
   options.model = values.text("MODEL");
   options.keep_packed = !values.on("no-packed-file");
   if (const Given* listen = values.find("listen")) set_address(options, *listen);
+  ignore_broken_pipes();
   base::StopSignals signals;
   return serve::serve(options, signals);
 }
 
 /// The serving container: the model in /opt/ml/model, on every address, as the hosting side connects from outside.
-int serve_in_container(const Values& values) {
+int serve_in_container(const std::function<Values()>& surroundings) {
+  const Values values = surroundings();
   contract::ServingEnvironment environment = contract::read_serving_environment();
   if (!values.has("log-level") && !values.has("log-format")) base::set_log({.level = environment.log_level});
   serve::ServeOptions options = serve_options(values);
@@ -56,6 +58,7 @@ int serve_in_container(const Values& values) {
   options.port = environment.port;
   if (auto bytes = environment.max_payload_bytes)  // 0: SageMaker's word for no limit
     options.max_body = *bytes ? static_cast<uint64_t>(*bytes) : INT64_MAX;
+  ignore_broken_pipes();
   base::StopSignals signals;
   return serve::serve(options, signals);
 }

@@ -45,13 +45,13 @@ Json call_server(const base::Path& folder, std::string_view method, std::string_
   std::string text = method == "GET" ? "" : format::to_text(body);
   http::Request request{.method = std::string(method),
                         .target = "/_textmill/" + std::string(page),
-                        .headers = {{"Host", server.url.substr(server.url.find("//") + 2)},
+                        .headers = {{"Host", server.address.substr(server.address.find("//") + 2)},
                                     {"Content-Type", "application/json"}}};
   wire::sign(request, root_key(folder), server.region, "textmill", base::wall_now(), base::sha256_hex(text));
   request.headers.remove("Host");  // the client's
-  http::Client client({.timeout = kPatience, .certificates = server.certificate});
+  http::Client client({.timeout = kPatience, .pinned = server.certificate});
   auto answer = client.send({.method = request.method,
-                             .url = server.url + request.target,
+                             .url = server.address + request.target,
                              .headers = request.headers,
                              .body = text});
   Json json = format::parse_json(answer.body, server.url + request.target);

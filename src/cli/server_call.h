@@ -9,6 +9,9 @@
 namespace textmill::cli {
 
 /// The option of every command that works on a data folder, and its value.
+inline constexpr Option kContainerEngine{"container-engine", "NAME",
+                                         "that keeps containers' images: podman, docker, none, or a "
+                                         "program's path (podman or docker, if one is there)"};
 inline constexpr Option kDataDir{"data-dir", "DIR", "the server's (~/.local/share/textmill)"};
 base::Path data_folder(const Values& values);
 

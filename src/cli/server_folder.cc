@@ -1,7 +1,10 @@
 #include "cli/server_folder.h"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#include <cerrno>
 #include <cstdlib>
 #include <filesystem>
 
@@ -41,10 +44,12 @@ Path default_data_folder() {
 void write_server_file(const Path& folder, const ServerFile& file) {
   base::write_file_durably(server_file(folder),
                            format::to_pretty_text(Json::object({{"url", file.url},
+                                                                {"address", file.address},
                                                                 {"pid", file.pid},
                                                                 {"region", file.region},
                                                                 {"account", file.account},
-                                                                {"certificate", file.certificate}})));
+                                                                {"certificate", file.certificate},
+                                                                {"authorities", file.authorities}})));
 }
 
 void forget_server(const Path& folder) { std::filesystem::remove(server_file(folder)); }
@@ -56,11 +61,14 @@ ServerFile last_server(const Path& folder) {
         fmt::format("{}: no server has run on it: start one with textmill up", folder.string()));
   Json json = format::read_json(server_file(folder));
   format::JsonView view(json, server_file(folder).string());
-  return {.url = view.at("url").string(),
+  std::string url = view.at("url").string(), certificate = view.get_string("certificate", "");
+  return {.url = url,
+          .address = view.get_string("address", url),
           .pid = static_cast<int>(view.at("pid").integer(1, INT32_MAX)),
           .region = view.at("region").string(),
           .account = view.at("account").string(),
-          .certificate = view.get_string("certificate", "")};
+          .certificate = certificate,
+          .authorities = view.get_string("authorities", certificate)};
 }
 
 std::optional<ServerFile> running_server(const Path& folder) {
@@ -76,10 +84,19 @@ wire::Credentials root_key(const Path& folder) {
   return {.access_key = view.at("access_key_id").string(), .secret = view.at("secret_access_key").string()};
 }
 
+void write_for_owner(const Path& path, std::string_view bytes) {
+  base::DurableFile file(path);
+  file.give_to_owner();
+  file.write(bytes);
+  file.commit();
+}
+
 void write_root_key(const Path& folder, const wire::Credentials& credentials) {
-  base::write_file_durably(root_key_file(folder),
-                           format::to_pretty_text(Json::object({{"access_key_id", credentials.access_key},
-                                                                {"secret_access_key", credentials.secret}})));
+  const mode_t before = ::umask(077);
+  write_for_owner(root_key_file(folder),
+                  format::to_pretty_text(Json::object({{"access_key_id", credentials.access_key},
+                                                       {"secret_access_key", credentials.secret}})));
+  ::umask(before);
 }
 
 }  // namespace textmill::cli

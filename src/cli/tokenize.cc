@@ -9,6 +9,7 @@
 #include "cli/output.h"
 #include "data/dataset.h"
 #include "format/json.h"
+#include "tasks/columns.h"
 #include "tasks/model_folder.h"
 #include "text/tokenizer.h"
 
@@ -50,10 +51,10 @@ int tokenize(const Values& values) {
     tokenizer.encode(values.text("TEXT"), pair, options, encoding);
     append_line(out.line(), tokenizer, encoding);
   } else {
-    data::DatasetReader reader(values.text("data"), of_data, false);
+    data::DatasetReader reader(values.text("data"), tasks::columns_for(values.text("MODEL"), of_data), false);
     base::log(base::Level::info, "data", {{"schema", reader.schema().describe()}});
     for (data::Example example; reader.next(example);) {
-      tokenizer.encode(example.text, example.text_pair, options, encoding);
+      reader.naming([&] { tokenizer.encode(example.text, example.text_pair, options, encoding); });
       append_line(out.line(), tokenizer, encoding);
     }
   }

@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "base/signals.h"
 #include "cli/commands.h"
+#include "cli/engine.h"
 #include "cli/parse.h"
 #include "contract/training.h"
 #include "train/run.h"
@@ -13,6 +14,7 @@ namespace {
 /// The exit status of a run; one that was stopped ends as the signal would have ended it.
 int train(const train::TrainPaths& paths, const train::TrainOptions& options) {
   train::check(options);
+  ignore_broken_pipes();
   base::StopSignals signals;
   train::Outcome outcome = train::train(paths, options, signals.token());
   return outcome == train::Outcome::stopped ? 128 + signals.signal() : 0;
@@ -39,12 +41,12 @@ base::Path channel(const contract::TrainingInput& input, const std::string& name
 
 /// The training container: hyperparameters and channels in, a model out. It goes on from what an earlier attempt left in
 /// the checkpoints.
-int train_in_container(const Values& surroundings) {
+int train_in_container(const std::function<Values()>& surroundings) {
   contract::Layout layout = contract::Layout::from_environment();
   try {
+    Values values = surroundings();
     contract::TrainingInput input = contract::read_training_input(layout);
     const Command& command = find_command("train", "train");
-    Values values = surroundings;
     for (const auto& [name, text] : input.hyperparameters) add_hyperparameter(command, values, name, text);
     check_choices(command, values);
     set_log(values, "json");

@@ -17,6 +17,7 @@
 #include "cli/commands.h"
 #include "cli/output.h"
 #include "cli/server_call.h"
+#include "fleet/engine.h"
 #include "http/server.h"
 
 namespace textmill::cli {
@@ -74,6 +75,17 @@ http::ServerOptions listening(const Values& values) {
   return options;
 }
 
+/// As clients are told to reach it; empty: where it listens.
+std::string asked_url(const Values& values, bool tls) {
+  std::string url = values.text("url");
+  if (url.empty()) return url;
+  while (url.ends_with('/')) url.pop_back();
+  std::string scheme = tls ? "https://" : "http://";
+  if (!url.starts_with(scheme) || url.size() == scheme.size() || url.find('/', scheme.size()) != url.npos)
+    throw Error(Kind::invalid, fmt::format("--url: '{}' is no {}NAME:PORT", url, scheme));
+  return url;
+}
+
 records::Account account_of(const Values& values) {
   records::Account account{.id = values.text("account", "123456789012"),
                            .region = values.text("region", "us-east-1")};
@@ -85,9 +97,17 @@ records::Account account_of(const Values& values) {
   return account;
 }
 
-std::filesystem::file_time_type changed(const http::TlsFiles& files) {
-  return std::max(std::filesystem::last_write_time(files.certificate),
-                  std::filesystem::last_write_time(files.key));
+/// What tells one pair of files from another: either may come first, and neither need be younger than before.
+std::vector<int64_t> identity(const http::TlsFiles& files) {
+  std::vector<int64_t> out;
+  for (const base::Path& path : {files.certificate, files.key}) {
+    struct stat file {};
+    if (::stat(path.c_str(), &file) != 0) throw base::system_error(path.string(), errno);
+    for (int64_t part : {int64_t(file.st_ino), int64_t(file.st_size), int64_t(file.st_mtim.tv_sec),
+                         int64_t(file.st_mtim.tv_nsec)})
+      out.push_back(part);
+  }
+  return out;
 }
 
 bool open_to_all(base::Path path) {
@@ -101,31 +121,45 @@ bool open_to_all(base::Path path) {
   return true;
 }
 
-/// Where programs of another user find the certificate: where it is, or in a copy. Empty without TLS.
-base::Path shown_certificate(const std::optional<http::TlsFiles>& tls, const base::Path& folder) {
+/// What clients need to trust the server: --tls-ca, or a certificate that signed itself. Empty: those of their system.
+base::Path authorities_of(const Values& values, const std::optional<http::TlsFiles>& tls) {
+  if (values.has("tls-ca") && !tls) throw Error(Kind::invalid, "--tls-ca: there is no --tls-cert");
   if (!tls) return {};
-  base::Path own = std::filesystem::absolute(tls->certificate), copy = folder / "certificate.pem";
-  if (open_to_all(own)) return own;
-  base::write_file_durably(copy, base::read_file(own));
+  if (values.has("tls-ca")) {
+    base::Path authorities = std::filesystem::absolute(values.text("tls-ca"));
+    http::holds_authority(authorities);  // throws if it is not there, or holds none
+    return authorities;
+  }
+  return http::holds_authority(tls->certificate) ? std::filesystem::absolute(tls->certificate) : base::Path();
+}
+
+/// Where programs of another user find them: where they are, or in a copy.
+base::Path shown(const base::Path& authorities, const base::Path& folder) {
+  if (authorities.empty() || open_to_all(authorities)) return authorities;
+  base::Path copy = folder / "certificate.pem";
+  base::write_file_durably(copy, base::read_file(authorities));
   std::filesystem::permissions(copy, std::filesystem::perms(0644));
   return copy;
 }
 
-/// Until a signal asks for the end. A new certificate is taken when its file changes.
+/// Until a signal asks for the end. A new certificate is taken when its files change, and tried again until they are a pair.
 void wait(base::StopSignals& signals, http::Server& server, const std::optional<http::TlsFiles>& tls,
-          const base::Path& folder) {
-  auto seen = tls ? changed(*tls) : std::filesystem::file_time_type{};
+          const base::Path& authorities, const base::Path& folder) {
+  auto seen = tls ? identity(*tls) : std::vector<int64_t>();
+  std::string said;
   pollfd stop{.fd = signals.fd(), .events = POLLIN};
   while (::poll(&stop, 1, tls ? kWatchCertificate : -1) <= 0) {
     try {
-      if (auto now = changed(*tls); now != seen) {
-        seen = now;
-        server.reload_tls();
-        shown_certificate(tls, folder);
-        base::log(base::Level::info, "certificate_reloaded", {{"file", tls->certificate.string()}});
-      }
+      auto now = identity(*tls);
+      if (now == seen) continue;
+      server.reload_tls();
+      shown(authorities, folder);
+      seen = now;
+      said.clear();
+      base::log(base::Level::info, "certificate_reloaded", {{"file", tls->certificate.string()}});
     } catch (const std::exception& error) {
-      base::log(base::Level::error, "certificate_not_reloaded", {{"error", error.what()}});
+      if (std::exchange(said, error.what()) != error.what())
+        base::log(base::Level::error, "certificate_not_reloaded", {{"error", error.what()}});
     }
   }
 }
@@ -141,12 +175,15 @@ void announce(const ServerFile& file, const base::Path& folder) {
 }
 
 int up(const Values& values) {
-  if (!::isatty(STDERR_FILENO)) set_log(values, "json");
+  set_log(values, ::isatty(STDERR_FILENO) ? "text" : "json", false);
   ::umask(077);
   base::StopSignals signals;
   base::Path folder = data_folder(values);
   auto account = account_of(values);
   http::ServerOptions asked = listening(values);
+  base::Path authorities = authorities_of(values, asked.tls);
+  const std::string url = asked_url(values, asked.tls.has_value());
+  const base::Path engine = fleet::find_engine(values.text("container-engine"));
   store::Store store(folder, values.text("sync") == "process" ? store::Sync::process : store::Sync::full);
   forget_server(folder);
   api::Api api(store, account);
@@ -159,19 +196,25 @@ int up(const Values& values) {
   auto tls = options.tls;
   http::Server server(options, api.dispatch());
   std::string host = options.host.find(':') == std::string::npos ? options.host : "[" + options.host + "]";
-  ServerFile file{.url = fmt::format("http{}://{}:{}", tls ? "s" : "", host, server.port()),
+  std::string listens = reached_at(fmt::format("http{}://{}:{}", tls ? "s" : "", host, server.port()));
+  ServerFile file{.url = url.empty() ? listens : url,
+                  .address = listens,
                   .pid = ::getpid(),
                   .region = account.region,
                   .account = account.id,
-                  .certificate = tls ? std::filesystem::absolute(tls->certificate).string() : ""};
+                  .certificate = tls ? std::filesystem::absolute(tls->certificate).string() : "",
+                  .authorities = authorities.string()};
   write_server_file(folder, file);
-  api.start({.server = {.url = reached_at(file.url), .certificate = shown_certificate(tls, folder)},
+  api.start({.server = {.url = file.url,
+                        .certificate = shown(authorities, folder),
+                        .key = tls ? std::filesystem::absolute(tls->key) : base::Path()},
+             .engine = engine,
              .cpus = static_cast<double>(values.integer("job-cpus", 1, 4096).value_or(0)),
              .grace = std::chrono::seconds(values.integer("stop-grace", 0, 3600).value_or(120)),
              .hung = std::chrono::seconds(values.integer("hung-after", 1, 86'400).value_or(90))});
   announce(file, folder);
   base::log(base::Level::info, "server_started", {{"url", file.url}, {"folder", folder.string()}});
-  wait(signals, server, tls, folder);
+  wait(signals, server, tls, authorities, folder);
   bool whole = server.drain(kDrain);
   base::log(base::Level::info, "server_stopped", {{"cut_connections", !whole}});
   return 0;
@@ -180,22 +223,27 @@ int up(const Values& values) {
 }  // namespace
 
 Command up_command() {
-  return {.name = "up",
-          .summary = "the server: S3, Logs, CloudWatch, SageMaker for AWS's own clients, in the foreground",
-          .options =
-              {{"data-dir", "DIR", "where all is kept (~/.local/share/textmill); made at the first start"},
-               {"listen", "ADDRESS:PORT", "(127.0.0.1:8333); port 0: a free one"},
-               {"tls-cert", "FILE", "PEM, the whole chain; taken anew when it changes"},
-               {"tls-key", "FILE", "PEM"},
-               {"insecure", "", "listen beyond this machine without TLS"},
-               {"region", "NAME", "in ARNs (us-east-1)"},
-               {"account", "ID", "in ARNs (123456789012)"},
-               {"job-cpus", "N", "that training jobs share (those of the machine); more wait"},
-               {"stop-grace", "SECONDS", "between a job's SIGTERM and its SIGKILL (120)"},
-               {"hung-after", "SECONDS", "without an answer, then an endpoint's instance is replaced (90)"},
-               {"sync", "full|process",
-                "what an acknowledged write survives: the loss of power, or the end of the process (full)"}},
-          .run = up};
+  return {
+      .name = "up",
+      .summary = "the server: S3, Logs, CloudWatch, SageMaker for AWS's own clients, in the foreground",
+      .options =
+          {{"data-dir", "DIR", "where all is kept (~/.local/share/textmill); made at the first start"},
+           {"listen", "ADDRESS:PORT", "(127.0.0.1:8333); port 0: a free one"},
+           {"tls-cert", "FILE", "PEM, the whole chain; taken anew when it changes"},
+           {"tls-key", "FILE", "PEM"},
+           {"tls-ca", "FILE", "PEM, for clients to trust, where they do not know who signed the certificate"},
+           {"url", "URL",
+            "as clients reach it, https://NAME:PORT as its certificate names it (where it listens)"},
+           {"insecure", "", "listen beyond this machine without TLS"},
+           {"region", "NAME", "in ARNs (us-east-1)"},
+           {"account", "ID", "in ARNs (123456789012)"},
+           {"job-cpus", "N", "that training jobs share (those of the machine); more wait"},
+           kContainerEngine,
+           {"stop-grace", "SECONDS", "between a job's SIGTERM and its SIGKILL (120)"},
+           {"hung-after", "SECONDS", "without an answer, then an endpoint's instance is replaced (90)"},
+           {"sync", "full|process",
+            "what an acknowledged write survives: the loss of power, or the end of the process (full)"}},
+      .run = up};
 }
 
 }  // namespace textmill::cli

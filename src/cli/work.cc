@@ -125,16 +125,19 @@ int clean(const Values& values) {
   return 0;
 }
 
-int images(const Values&) {
+int images(const Values& values) {
+  const base::Path engine = fleet::find_engine(values.text("container-engine"));
+  const std::string others = engine.empty() ? "containers: podman and docker are not there"
+                                            : "containers, as " + engine.string() + " has them";
   std::vector<std::vector<std::string>> rows{{"IMAGE", "TRAINS", "SERVES", ""}};
   Json::Array all;
-  for (const auto& image : fleet::images()) {
-    bool trains = !image.train.empty(), serves = !image.serve.empty();
-    rows.push_back(
-        {std::string(image.name), trains ? "yes" : "", serves ? "yes" : "", std::string(image.help)});
-    all.push_back(
-        Json::object({{"image", image.name}, {"trains", trains}, {"serves", serves}, {"help", image.help}}));
-  }
+  auto add = [&](std::string_view name, bool trains, bool serves, std::string_view help) {
+    rows.push_back({std::string(name), trains ? "yes" : "", serves ? "yes" : "", std::string(help)});
+    all.push_back(Json::object({{"image", name}, {"trains", trains}, {"serves", serves}, {"help", help}}));
+  };
+  for (const auto& image : fleet::images())
+    add(image.name, !image.train.empty(), !image.serve.empty(), image.help);
+  add("any other", !engine.empty(), !engine.empty(), others);
   for_eyes() ? print_table(rows, rows[0].size()) : print(all);
   return 0;
 }
@@ -160,13 +163,14 @@ Command stop_command() {
 }
 
 Command clean_command() {
-  return {"clean",
-          "what the server holds beside its data: unpacked models, installed requirements, what runs",
-          {},
-          {{"free", "", "remove what is not in use", true}, kDataDir},
-          clean};
+  return {
+      "clean",
+      "what the server holds beside its data: unpacked models and images, installed requirements, what runs",
+      {},
+      {{"free", "", "remove what is not in use", true}, kDataDir},
+      clean};
 }
 
-Command images_command() { return {"images", "what can train, and serve", {}, {}, images}; }
+Command images_command() { return {"images", "what can train, and serve", {}, {kContainerEngine}, images}; }
 
 }  // namespace textmill::cli

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 #include <variant>
 
@@ -42,7 +43,8 @@ struct TableSource {
   TableReader rows;
   bool header;  // not read yet
 
-  TableSource(const Path& file, const Schema& schema) : rows(file, schema.form), header(schema.header) {}
+  TableSource(const Path& file, const Schema& schema)
+      : rows(file, schema.form, schema.header ? 0 : schema.width), header(schema.header) {}
   bool next(const Schema& schema, Example& example) {
     if (header && !rows.next()) return false;
     header = false;
@@ -63,6 +65,7 @@ struct TableSource {
 struct JsonSource {
   format::JsonLinesReader lines;
   Inputs inputs;
+  bool has_pair = false;  // a row had its member, if only as null
 
   JsonSource(const Path& file, Inputs inputs) : lines(file), inputs(inputs) {}
   bool next(const Schema& schema, Example& example) {
@@ -75,7 +78,11 @@ struct JsonSource {
     } else {
       example.text = text.string();
     }
-    if (schema.text_pair) example.text_pair = row.at(schema.text_pair->name).string();
+    if (schema.text_pair) {
+      auto pair = row.find(schema.text_pair->name);
+      if (pair) example.text_pair = pair->string();
+      has_pair |= pair || value->find(schema.text_pair->name);
+    }
     if (!schema.label) return true;
     if (auto label = row.find(schema.label->name)) example.label = label_text(*label);
     return true;
@@ -94,10 +101,14 @@ struct JsonSource {
     if (auto types = row.find("token_type_ids")) example.token_type_ids = numbers(*types);
   }
   static std::string label_text(const format::JsonView& label) {
-    if (label.value().string()) return label.string();
-    if (!label.value().integer() && !label.value().boolean())
-      label.fail("a string, an integer, true or false");
-    return to_text(label.value());
+    constexpr double kExact = 1LL << 53;  // beyond it two numbers are one
+    const format::Json& value = label.value();
+    const double* real = value.real();
+    if (value.string()) return label.string();
+    if (!value.integer() && !real && !value.boolean()) label.fail("a string, a number, true or false");
+    if (real && std::abs(*real) >= kExact) label.fail("a string, or a number of 64 bits");
+    // A column of whole numbers in which one was missing has been written as 5.0.
+    return real && std::trunc(*real) == *real ? std::to_string(static_cast<int64_t>(*real)) : to_text(value);
   }
   std::string where() const { return lines.where(); }
 };
@@ -182,6 +193,7 @@ void DatasetReader::list_files(const Path& path) {
                  std::any_of(folders.begin(), folders.end(), is_named("neg"));
   if (reviews) std::erase_if(folders, is_named("unsup"));
   schema_.form = Form::text_file;
+  schema_.beside = files.size();
   for (const Path& folder : folders) {
     for (const Path& file : entries(folder)) {
       if (std::filesystem::is_directory(file))
@@ -194,8 +206,11 @@ void DatasetReader::list_files(const Path& path) {
 void DatasetReader::open(const File& file) {
   ++at_;
   if (schema_.form == Form::text_file) {
-    if (at_ == 1)
+    if (at_ == 1) {
+      size_t beside = schema_.beside;
       schema_ = find_schema(Sample{.form = Form::text_file}, columns_, labels_, file.path.string());
+      schema_.beside = beside;
+    }
     source_ = std::make_unique<Source>(std::in_place_type<TextFileSource>, file.path, file.label);
     return;
   }
@@ -205,7 +220,13 @@ void DatasetReader::open(const File& file) {
     throw wrong(file.path.string(), fmt::format("is {}, but {} is {}", found.describe(),
                                                 files_[0].path.filename().string(), schema_.describe()));
   }
-  if (at_ == 1) schema_ = std::move(found);
+  if (at_ == 1) {
+    schema_ = std::move(found);
+  } else {  // the same columns, perhaps in another order
+    schema_.text = std::move(found.text);
+    schema_.text_pair = std::move(found.text_pair);
+    schema_.label = std::move(found.label);
+  }
   if (schema_.form == Form::json_lines) {
     source_ = std::make_unique<Source>(std::in_place_type<JsonSource>, file.path, inputs_);
   } else if (schema_.form == Form::fasttext) {
@@ -222,7 +243,12 @@ bool DatasetReader::next(Example& example) {
     example.text_pair.reset();
     example.label.reset();
     if (std::visit([&](auto& source) { return source.next(schema_, example); }, *source_)) break;
-    if (at_ == files_.size()) return false;
+    const auto* rows = std::get_if<JsonSource>(source_.get());
+    paired_ |= !rows || rows->has_pair;
+    if (at_ == files_.size()) {
+      if (!schema_.text_pair || schema_.pair_may_lack || paired_) return false;
+      throw wrong(files_[0].path.string(), fmt::format("no row has \"{}\"", schema_.text_pair->name));
+    }
     open(files_[at_]);
   }
   check(example);

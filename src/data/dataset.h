@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/error.h"
 #include "data/schema.h"
 
 namespace textmill::data {
@@ -38,6 +39,13 @@ class DatasetReader {
   bool next(Example& example);
   /// "FILE:LINE" of the example that came last (or FILE): to say what else is wrong with it.
   std::string where() const;
+  /// What `use` makes of the example that came last; its errors name file and line.
+  template <class F>
+  auto naming(F&& use) const {
+    try {
+      return use();
+    } catch (const base::Error& error) { throw base::Error(error.kind(), where() + ": " + error.what()); }
+  }
 
  private:
   struct File {
@@ -55,7 +63,8 @@ class DatasetReader {
   const Inputs inputs_;
   Schema schema_;
   std::vector<File> files_;
-  size_t at_ = 0;  // files opened so far
+  size_t at_ = 0;        // files opened so far
+  bool paired_ = false;  // a file had the column of the second text; rows of JSON may be without
   std::unique_ptr<Source> source_;
 };
 

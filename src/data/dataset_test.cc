@@ -86,6 +86,76 @@ TEST_F(Dataset, a_name_that_two_columns_have_names_none) {
             "b.tsv: columns 1 and 2 are both named \"label\": give its number");
 }
 
+TEST_F(Dataset, a_header_of_several_words) {
+  std::string rows;
+  for (int i = 0; i < 40; i++)
+    rows += fmt::format("the card was charged {} times although it had been returned to the bank,{}\n", i,
+                        i % 2 ? "Credit card" : "Mortgage");
+  EXPECT_EQ(read(file("a.csv", "Consumer complaint narrative,Product\n" + rows)).size(), 40u);
+  EXPECT_EQ(described_,
+            "CSV with a header: text is column 1 \"Consumer complaint narrative\", label is column 2 "
+            "\"Product\"; the first row is taken for names (guessed)");
+  EXPECT_EQ(
+      read(file("b.csv", "it was charged twice and nobody answers the telephone,Mortgage\n" + rows)).size(),
+      41u);
+  EXPECT_EQ(read(file("c.csv", "it was charged twice and nobody answers the telephone,Loan\n" + rows)).size(),
+            41u)
+      << "a text as long as the others is none's name";
+  EXPECT_NE(described_.find("; no other row has the label of the first"), std::string::npos);
+
+  std::string tickets, answered;
+  for (int i = 0; i < 40; i++) {
+    std::string team = i % 2 ? "Billing" : "Access";
+    tickets += fmt::format("Password reset fails {},{}\n", i, team);
+    answered += fmt::format(
+        "{},it was charged {} times although it had been returned,Closed with explanation\n", team, i);
+  }
+  EXPECT_EQ(read(file("d.csv", "Ticket subject,Team\n" + tickets), {.text = "1", .label = "2"}).size(), 40u);
+  EXPECT_EQ(read(file("e.csv", "Team,Customer message text,How it was answered to whom it was\n" + answered),
+                 {.text = "2", .label = "1"})
+                .size(),
+            40u)
+      << "few values that come again are no texts";
+}
+
+TEST_F(Dataset, labels_of_several_words_are_no_texts) {
+  std::string labelled, sourced;
+  for (int i = 0; i < 60; i++) {
+    labelled +=
+        fmt::format("I was charged a fee of {} dollars,{}\n", i, i % 2 ? "Mortgage loan" : "Credit card");
+    sourced += fmt::format("My flight {} was late,{},{}\n", i,
+                           i % 3 ? "Twitter for iPhone" : "Twitter Web Client", i % 2);
+  }
+  DatasetReader asked(file("a.csv", "narrative,product\n" + labelled), {}, false);
+  EXPECT_FALSE(asked.schema().text_pair) << asked.schema().describe();
+  EXPECT_EQ(asked.schema().text.index, 0u);
+  EXPECT_EQ(read(file("b.csv", "tweet,source,label\n" + sourced)).front(), "My flight 0 was late|-|0");
+  std::string asked_often;
+  for (int i = 0; i < 40; i++)
+    asked_often += fmt::format(
+        "which of the answers is right for question {},an answer that is number {},{}\n", i / 5, i, i % 2);
+  EXPECT_TRUE(DatasetReader(file("c.csv", "asked,said,label\n" + asked_often)).schema().text_pair)
+      << "a text that stands in several rows is one";
+}
+
+TEST_F(Dataset, a_file_that_is_sorted_by_label) {
+  std::string rows;
+  for (int i = 0; i < 600; i++)
+    rows += fmt::format("Password reset fails {},{}\n", i, i < 300 ? "joy" : "anger");
+  EXPECT_EQ(read(file("a.csv", "tweet,emotion\n" + rows)).size(), 600u);
+  EXPECT_EQ(described_,
+            "CSV with a header: text is column 1 \"tweet\", label is column 2 \"emotion\"; the first row is "
+            "taken for names (guessed)");
+  EXPECT_EQ(read(file("b.csv", "Ticket subject,Team\n" + rows), {.text = "1", .label = "2"}).size(), 600u);
+  EXPECT_EQ(read(file("c.csv", rows)).size(), 600u);
+}
+
+TEST_F(Dataset, a_first_row_with_a_label_that_comes_again_is_a_row) {
+  std::string rows = ",first row of all,pos\n";
+  for (int i = 0; i < 40; i++) rows += fmt::format("{},some text here {},{}\n", i, i, i % 2 ? "pos" : "neg");
+  EXPECT_EQ(read(file("a.csv", rows), {.text = "2", .label = "3"}).size(), 41u);
+}
+
 TEST_F(Dataset, csv_and_blank_lines) {
   EXPECT_EQ(read(file("a.csv", "label,text\r\npos,\"a, \"\"b\"\"\nc\"\r\n\r\nneg,d e\r\n\r\n")),
             (Rows{"a, \"b\"\nc|-|pos", "d e|-|neg"}));
@@ -99,15 +169,47 @@ TEST_F(Dataset, json_lines) {
   EXPECT_EQ(described_, "JSON lines: text is \"text\", label is \"label\" (guessed)");
   EXPECT_EQ(read(file("b.json", "{\"d\": {\"x\": \"a\", \"y\": \"b\"}}\n"), {.text = "d.x", .label = "d.y"}),
             (Rows{"a|-|b"}));
-  EXPECT_EQ(refusal(file("c.jsonl", "{\"text\": \"a\", \"label\": 1.5}\n")),
-            "c.jsonl:1: label: expected a string, an integer, true or false, got 1.5");
+  EXPECT_EQ(read(file("n.jsonl", "{\"text\": \"a\", \"label\": 5.0}\n{\"text\": \"b\", \"label\": 1.5}\n")),
+            (Rows{"a|-|5", "b|-|1.5"}));
+  EXPECT_EQ(refusal(file("c.jsonl", "{\"text\": \"a\", \"label\": [1]}\n")),
+            "c.jsonl:1: label: expected a string, a number, true or false, got an array of 1");
+  EXPECT_EQ(refusal(file("c.jsonl", "{\"text\": \"a\", \"label\": 12345678901234567890}\n")),
+            "c.jsonl:1: label: expected a string, or a number of 64 bits, got 1.2345678901234567e+19");
   EXPECT_EQ(refusal(file("d.jsonl", "{\"text\": \"a\", \"label\": 1}\n{\"label\": 1}\n")),
             "d.jsonl:2: text is missing");
   EXPECT_EQ(refusal(file("e.jsonl", "{\"text\": \"a\", \"label\": 1}\n{\"text\": \"a\"}\n")),
             "e.jsonl:2: the label is missing");
+  EXPECT_EQ(refusal(file("h.jsonl", "{\"text\": \"a\", \"label\": 1}\n"), {.text = "1"}),
+            "h.jsonl: no column \"1\" (columns: text, label)");
   EXPECT_EQ(refusal(file("f.jsonl", "[1]\n")), "f.jsonl:1: expected an object, got an array of 1");
   EXPECT_EQ(refusal(file("g.jsonl", "{\"text\": \"a\"}\n")),
             "g.jsonl: cannot tell which column is the label (columns: text): name it");
+}
+
+TEST_F(Dataset, pairs_in_json_lines_may_lack_their_second_text) {
+  std::string rows =
+      "{\"text\": \"a\", \"text_pair\": null, \"label\": 1}\n{\"text\": \"b\", \"label\": 1}\n";
+  Path all_null = file("a.jsonl", rows), none = file("c.jsonl", "{\"text\": \"b\", \"label\": 1}\n");
+  EXPECT_EQ(read(all_null), (Rows{"a|-|1", "b|-|1"})) << "guessed";
+  EXPECT_EQ(read(all_null, {.text_pair = "text_pair"}), (Rows{"a|-|1", "b|-|1"}));
+  EXPECT_EQ(read(none, DatasetReader(all_null).schema().columns()), (Rows{"b|-|1"}))
+      << "as another was guessed";
+  EXPECT_EQ(refusal(none, {.text_pair = "text_pair"}), "c.jsonl: no row has \"text_pair\"");
+  EXPECT_EQ(read(file("b.jsonl", rows + "{\"text\": \"c\", \"text_pair\": \"d\", \"label\": 2}\n")),
+            (Rows{"a|-|1", "b|-|1", "c|d|2"}));
+}
+
+TEST_F(Dataset, a_column_given_by_number_stays_a_number) {
+  DatasetReader reader(file("a.tsv", "text\tlabel\na b\tx\nc d\ty\n"), {.text = "1", .label = "2"});
+  EXPECT_EQ(reader.schema().columns().text, "1");
+  EXPECT_EQ(read(file("b.tsv", "e f\tx\ng h\ty\n"), reader.schema().columns()), (Rows{"e f|-|x", "g h|-|y"}));
+}
+
+TEST_F(Dataset, a_list_of_texts_may_begin_with_blank_lines) {
+  DatasetReader reader(file("a.txt", "\n\na film\n\nb c\n"), {}, false);
+  Rows rows;
+  for (Example e; reader.next(e);) rows.push_back(e.text);
+  EXPECT_EQ(rows, (Rows{"", "", "a film", "", "b c"}));
 }
 
 TEST_F(Dataset, json_lines_of_input_ids) {
@@ -147,6 +249,8 @@ TEST_F(Dataset, a_folder_per_class) {
   file("r/unsup/1.txt", "who knows");
   file("r/urls.txt", "http");
   EXPECT_EQ(read(folder_.path() / "r"), (Rows{"bad|-|neg", "fine|-|pos", "good\nfilm|-|pos"}));
+  EXPECT_EQ(described_,
+            "a text per file: the folder's name is the label (1 file beside the folders is not read)");
   std::filesystem::remove_all(folder_.path() / "r" / "neg");
   EXPECT_EQ(read(folder_.path() / "r").back(), "who knows|-|unsup");
   file("r/pos/3.txt", "ok\ncaf\xe9");
@@ -175,6 +279,14 @@ TEST_F(Dataset, a_known_name_that_comes_again_is_a_value) {
     EXPECT_TRUE(described_.starts_with("TSV without a header: text is column 2, label is column 1"))
         << described_;
   }
+}
+
+TEST_F(Dataset, files_of_tables_may_have_another_order) {
+  file("tables/a.tsv", "label\ttext\nx\ta b\n");
+  file("tables/b.tsv", "text\tlabel\nc d\ty\n");
+  EXPECT_EQ(read(folder_.path() / "tables"), (Rows{"a b|-|x", "c d|-|y"}));
+  EXPECT_EQ(read(folder_.path() / "tables", {.text = "text", .label = "label"}),
+            (Rows{"a b|-|x", "c d|-|y"}));
 }
 
 TEST_F(Dataset, files_of_json_lines_may_have_other_members) {

@@ -4,9 +4,10 @@
 
 #include <algorithm>
 #include <charconv>
-#include <set>
+#include <map>
 
 #include "base/error.h"
+#include "base/spelling.h"
 #include "data/sample.h"
 
 namespace textmill::data {
@@ -22,16 +23,12 @@ constexpr std::string_view kLabelNames[] = {"label",  "labels",    "class",   "c
 constexpr std::string_view kPairNames[][2] = {
     {"sentence1", "sentence2"}, {"question1", "question2"}, {"premise", "hypothesis"},
     {"#1 string", "#2 string"}, {"text1", "text2"},         {"text_a", "text_b"},
-    {"text", "text_pair"},      {"question", "sentence"},   {"title", "description"}};
+    {"text", "text_pair"},      {"question", "sentence"},   {"question", "answer"},
+    {"query", "passage"},       {"query", "document"},      {"prompt", "response"},
+    {"claim", "evidence"},      {"title", "description"}};
 constexpr std::string_view kTextNames[] = {"text",  "sentence", "review",      "content",
                                            "body",  "comment",  "message",     "utterance",
                                            "query", "question", "description", "title"};
-
-std::string lower(std::string_view text) {
-  std::string out(text);
-  for (char& c : out) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
-  return out;
-}
 
 bool is_number(std::string_view text) {
   double value;
@@ -41,13 +38,13 @@ bool is_number(std::string_view text) {
 
 std::optional<size_t> find_name(const std::vector<std::string>& names, std::string_view name) {
   for (size_t i = 0; i < names.size(); ++i) {
-    if (lower(names[i]) == name) return i;
+    if (base::lower_case(names[i]) == name) return i;
   }
   return std::nullopt;
 }
 
 bool is_known_name(const std::string& name) {
-  auto among = [name = lower(name)](const auto& list) {
+  auto among = [name = base::lower_case(name)](const auto& list) {
     return std::find(std::begin(list), std::end(list), name) != std::end(list);
   };
   return among(kLabelNames) || among(kTextNames) ||
@@ -57,24 +54,37 @@ bool is_known_name(const std::string& name) {
 
 /// What the values of a column look like.
 struct Profile {
-  size_t rows = 0, distinct = 0, spaced = 0, longest = 0;
+  size_t rows = 0, distinct = 0, single = 0, spaced = 0, blanks = 0, longest = 0, bytes = 0;
   bool numbers = true;
 
   Profile(const std::vector<std::vector<std::string>>& all, size_t first_row, size_t column) {
-    std::set<std::string_view> values;
+    std::map<std::string_view, size_t> values;
     for (size_t row = first_row; row < all.size(); ++row) {
       const std::string& value = all[row][column];
-      values.insert(value);
+      ++values[value];
       ++rows;
       spaced += value.find(' ') != std::string::npos;
+      blanks += static_cast<size_t>(std::ranges::count(value, ' '));
       longest = std::max(longest, value.size());
+      bytes += value.size();
       numbers &= is_number(value);
     }
     distinct = values.size();
+    single = static_cast<size_t>(std::ranges::count_if(values, [](const auto& v) { return v.second == 1; }));
   }
   bool is_text() const { return 2 * spaced >= rows; }
+  /// Whether it may name a column of such texts: a few words and no more, shorter than they are.
+  bool may_be_named(std::string_view name) const {
+    return std::ranges::count(name, ' ') < 5 && name.find_first_of("0123456789.,;:!?") == name.npos &&
+           name.size() * rows <= bytes;
+  }
+  /// Whether a value that does not occur is no surprise. What occurs once tells how often a next one is new (Good 1953).
+  bool may_have_others() const { return rows < 20 || 20 * single > rows; }
   /// Few values that come again and again.
-  bool is_label() const { return distinct >= 2 && 2 * distinct <= rows && longest <= 100; }
+  bool comes_again() const { return 2 * distinct <= rows && longest <= 100; }
+  /// Phrases that say what kind a row is; a text that stands in several rows is longer.
+  bool is_kind() const { return comes_again() && blanks <= 3 * rows; }
+  bool is_label() const { return distinct >= 2 && comes_again(); }
 };
 
 /// Finds the columns of one sample.
@@ -85,6 +95,8 @@ class Finder {
 
   Schema run() {
     schema_.form = sample_.form;
+    keep_what_is_there();
+    schema_.pair_may_lack = asked_.text_pair.empty() || asked_.pair_may_lack;
     if (sample_.form == Form::fasttext || sample_.form == Form::text_file) return without_columns();
     if (sample_.rows.empty()) fail("holds no rows");
     schema_.width = sample_.rows[0].size();
@@ -107,10 +119,33 @@ class Finder {
  private:
   [[noreturn]] void fail(const std::string& what) const { throw Error(Kind::invalid, where_ + ": " + what); }
 
-  Schema without_columns() {
-    if (!asked_.text.empty() || !asked_.text_pair.empty() || !asked_.label.empty()) {
-      fail("has no columns to choose from");
+  /// As the file writes them: a name of another case is the same.
+  void keep_what_is_there() {
+    const bool json = sample_.form == Form::json_lines;
+    const auto& names = json || sample_.rows.empty() ? sample_.names : sample_.rows[0];
+    auto find = [&](std::string& wanted) {
+      if (wanted.empty()) return true;
+      auto same = [&](const std::string& name) {  // of a path into JSON its first member
+        return json ? name == wanted || wanted.starts_with(name + '.')
+                    : base::lower_case(name) == base::lower_case(wanted);
+      };
+      auto found = std::ranges::find_if(names, same);
+      if (found == names.end()) return false;
+      if (json) return true;
+      if (comes_again(static_cast<size_t>(found - names.begin()))) return false;
+      wanted = *found;
+      return names_are_known_ = true;
+    };
+    if (asked_.texts_if_there) {
+      bool first = find(asked_.text), second = find(asked_.text_pair);
+      if (!first || !second) asked_.text = asked_.text_pair = "";
     }
+    if (asked_.label_if_there && !find(asked_.label)) asked_.label.clear();
+  }
+
+  Schema without_columns() {
+    if (!asked_.text.empty() || !asked_.text_pair.empty() || !asked_.label.empty())
+      fail("has no columns to choose from");
     schema_.label = Column();
     return schema_;
   }
@@ -124,11 +159,13 @@ class Finder {
 
   /// Whether what the first row has there is a value of rows below too: then it is no name.
   bool comes_again(size_t column) const {
-    return std::any_of(sample_.rows.begin() + 1, sample_.rows.end(),
-                       [&](const auto& row) { return lower(row[column]) == lower(sample_.rows[0][column]); });
+    return std::any_of(sample_.rows.begin() + 1, sample_.rows.end(), [&](const auto& row) {
+      return base::lower_case(row[column]) == base::lower_case(sample_.rows[0][column]);
+    });
   }
 
-  bool has_header() const {
+  bool has_header() {
+    if (names_are_known_) return true;
     const auto& first = sample_.rows[0];
     for (const std::string* asked : {&asked_.text, &asked_.text_pair, &asked_.label}) {
       if (!asked->empty() && !is_number(*asked)) return true;
@@ -137,17 +174,22 @@ class Finder {
       if (is_known_name(first[i]) && !comes_again(i)) return true;
     std::vector<Profile> rest;
     for (size_t i = 0; i < first.size(); ++i) rest.emplace_back(sample_.rows, 1, i);
+    bool new_label = false, named = true;
+    size_t longest = 0;
     for (size_t i = 0; i < first.size(); ++i) {
+      if (rest[i].comes_again()) {  // in a file that is sorted by label it may be one value only
+        if (comes_again(i)) return false;
+        new_label |= !rest[i].may_have_others();
+      } else if (rest[i].is_text() && rest[i].bytes > longest) {  // the texts, not what is beside them
+        longest = rest[i].bytes;
+        named = first[i].find(' ') == std::string::npos || rest[i].may_be_named(first[i]);
+      }
+    }
+    for (size_t i = 0; i < first.size(); ++i)
       if (rest[i].rows > 0 && rest[i].numbers) return !is_number(first[i]);
-    }
-    // Unknown names, no numbers: a word over a column of texts, and over a column of labels one that never comes again.
-    bool new_label = false;
-    for (size_t i = 0; i < first.size(); ++i) {
-      if (rest[i].is_text() && first[i].find(' ') != std::string::npos) return false;
-      new_label |=
-          rest[i].is_label() && rest[i].rows >= 20 && Profile(sample_.rows, 0, i).distinct > rest[i].distinct;
-    }
-    return new_label;
+    // Unknown names, no numbers: words over texts, and over a column of labels one that never comes again.
+    schema_.doubtful = new_label;
+    return new_label && named;
   }
 
   /// Another column of the same name.
@@ -172,12 +214,16 @@ class Finder {
   std::optional<Column> asked_column(const std::string& asked) const {
     auto named = std::find(names_.begin(), names_.end(), asked);
     if (named != names_.end()) return named_column(static_cast<size_t>(named - names_.begin()));
-    if (sample_.form == Form::json_lines)
+    if (sample_.form == Form::json_lines && !is_number(asked))
       return Column{schema_.width, asked};  // a path, or a member that comes later
     size_t number = 0;
     auto end = std::from_chars(asked.data(), asked.data() + asked.size(), number).ptr;
-    bool whole = end == asked.data() + asked.size();
-    if (whole && number >= 1 && number <= schema_.width) return column(number - 1);
+    bool whole = end == asked.data() + asked.size() && sample_.form != Form::json_lines;
+    if (whole && number >= 1 && number <= schema_.width) {
+      Column found = column(number - 1);
+      found.by_number = true;
+      return found;
+    }
     fail(fmt::format("no column \"{}\" ({})", asked, list()));
   }
 
@@ -207,13 +253,17 @@ class Finder {
       }
     }
     if (!labels_) return;
-    std::vector<size_t> candidates;
-    for (size_t i = 0; i < profiles_.size(); ++i) {
-      bool is_asked = (!asked_.text.empty() && schema_.text.index == i) ||
-                      (schema_.text_pair && schema_.text_pair->index == i);
-      if (profiles_[i].is_label() && !is_asked) candidates.push_back(i);
+    for (auto looks_so :
+         {&Profile::is_label, &Profile::comes_again}) {  // one value only where a file is sorted by label
+      std::vector<size_t> candidates;
+      for (size_t i = 0; i < profiles_.size(); ++i) {
+        bool is_asked = (!asked_.text.empty() && schema_.text.index == i) ||
+                        (schema_.text_pair && schema_.text_pair->index == i);
+        if ((profiles_[i].*looks_so)() && !is_asked) candidates.push_back(i);
+      }
+      if (candidates.size() == 1) schema_.label = column(candidates[0]);
+      if (!candidates.empty()) return;
     }
-    if (candidates.size() == 1) schema_.label = column(candidates[0]);
   }
 
   void guess_texts() {
@@ -241,6 +291,8 @@ class Finder {
       if (taken(i) || (schema_.text_pair && schema_.text_pair->index == i)) continue;
       (profiles_[i].is_text() ? texts : others).push_back(i);
     }
+    auto is_kind = [&](size_t i) { return profiles_[i].is_kind(); };
+    if (!std::ranges::all_of(texts, is_kind)) std::erase_if(texts, is_kind);
     if (texts.empty() && others.size() == 1) texts = others;
     if (texts.empty() || texts.size() > (with_pair ? 2 : 1)) {
       fail(fmt::format("cannot tell which column is the text ({}): name it", list()));
@@ -250,7 +302,8 @@ class Finder {
   }
 
   const Sample& sample_;
-  const Columns& asked_;
+  Columns asked_;
+  bool names_are_known_ = false;  // the first row has one that is remembered
   const bool labels_;
   const std::string& where_;
   Schema schema_;
@@ -270,7 +323,12 @@ Schema find_schema(const base::Path& file, const Columns& columns, bool labels) 
 
 std::string Schema::describe() const {
   if (form == Form::fasttext) return "fastText lines: __label__NAME, then the text";
-  if (form == Form::text_file) return "a text per file: the folder's name is the label";
+  if (form == Form::text_file) {
+    return fmt::format("a text per file: the folder's name is the label{}",
+                       beside == 0   ? ""
+                       : beside == 1 ? " (1 file beside the folders is not read)"
+                                     : fmt::format(" ({} files beside the folders are not read)", beside));
+  }
   auto say = [&](std::string_view role, const Column& column) {
     if (form == Form::json_lines) return fmt::format("{} is \"{}\"", role, column.name);
     std::string name = column.name.empty() ? "" : fmt::format(" \"{}\"", column.name);
@@ -281,15 +339,27 @@ std::string Schema::describe() const {
   out += ": " + say("text", text);
   if (text_pair) out += ", " + say("text pair", *text_pair);
   if (label) out += ", " + say("label", *label);
+  if (doubtful)
+    out += header ? "; the first row is taken for names" : "; no other row has the label of the first";
   return out + (guessed ? " (guessed)" : "");
+}
+
+Columns Schema::names() const {
+  Columns out;
+  if (!text.name.empty() && (!text_pair || !text_pair->name.empty())) {
+    out.text = text.name;
+    if (text_pair) out.text_pair = text_pair->name;
+  }
+  if (label) out.label = label->name;
+  return out;
 }
 
 Columns Schema::columns() const {
   if (form == Form::fasttext || form == Form::text_file) return {};
   auto say = [](const Column& column) {
-    return column.name.empty() ? std::to_string(column.index + 1) : column.name;
+    return column.name.empty() || column.by_number ? std::to_string(column.index + 1) : column.name;
   };
-  return {say(text), text_pair ? say(*text_pair) : "", label ? say(*label) : ""};
+  return {say(text), text_pair ? say(*text_pair) : "", label ? say(*label) : "", pair_may_lack};
 }
 
 }  // namespace textmill::data

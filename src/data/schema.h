@@ -22,11 +22,15 @@ enum class Form {
 /// Empty: to be guessed.
 struct Columns {
   std::string text, text_pair, label;
+  bool pair_may_lack = false;  // it was guessed of another file: no row of JSON need have it
+  /// Remembered, not asked: by name, of a file that has them; of others they are guessed.
+  bool texts_if_there = false, label_if_there = false;
 };
 
 struct Column {
-  size_t index = 0;  // in the row, from 0 (tables)
-  std::string name;  // from the header or the object; empty if there is none
+  size_t index = 0;        // in the row, from 0 (tables)
+  std::string name;        // from the header or the object; empty if there is none
+  bool by_number = false;  // so the user said
 };
 
 /// How to read the rows of a file.
@@ -34,14 +38,19 @@ struct Schema {
   Form form = Form::tsv;
   bool header = false;  // of a table: the first row names the columns
   size_t width = 0;     // of a table: columns of each row
+  size_t beside = 0;    // files beside the folders of classes, which are not read
   Column text;
   std::optional<Column> text_pair, label;
-  bool guessed = false;  // not all of it was said by the user
+  bool guessed = false;   // not all of it was said by the user
+  bool doubtful = false;  // whether the first row names columns is told by its label alone
+  bool pair_may_lack = false;
 
   /// For people: `TSV with a header: text is column 4 "#1 String", ... (guessed)`.
   std::string describe() const;
   /// What to ask of another file so that it is read alike.
   Columns columns() const;
+  /// What the columns are called; none of the texts if one has no name of its own.
+  Columns names() const;
 };
 
 /// The first rows of a file: for JSON, names and each row's values by name ("" where absent).

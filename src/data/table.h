@@ -5,12 +5,12 @@
 
 namespace textmill::data {
 
-/// The rows of a TSV or CSV file, all as wide as the first; blank lines between them are skipped (in a file of one column
-/// they are empty texts). Throws invalid "FILE:LINE: ..." for a row of another width.
+/// The rows of a TSV or CSV file, all `width` wide (0: as the first that is not blank); blank lines between them are
+/// skipped (in a file of one column they are empty texts). Throws invalid "FILE:LINE: ..." for a row of another width.
 class TableReader {
  public:
-  TableReader(const base::Path& file, Form form)
-      : rows_(file, form == Form::csv ? format::kCsv : format::kTsv) {}
+  explicit TableReader(const base::Path& file, Form form, size_t width = 0)
+      : rows_(file, form == Form::csv ? format::kCsv : format::kTsv), width_(width) {}
 
   bool next();
   const std::vector<std::string_view>& fields() const { return rows_.fields(); }
@@ -18,7 +18,7 @@ class TableReader {
 
  private:
   format::CsvReader rows_;
-  size_t width_ = 0;
+  size_t width_;
 };
 
 }  // namespace textmill::data

@@ -25,6 +25,16 @@ struct flock whole_file() {
 
 }  // namespace
 
+std::vector<AttemptFolder> attempts_in(const base::Path& data_folder) {
+  std::vector<AttemptFolder> out;
+  for (const char* kind : {"jobs", "attempts"}) {
+    std::error_code none;
+    for (const auto& entry : std::filesystem::directory_iterator(data_folder / kind, none))
+      out.push_back({entry.path()});
+  }
+  return out;
+}
+
 base::Descriptor lock_attempt(const AttemptFolder& folder) {
   base::Descriptor file = base::open_file(folder.lock(), O_RDWR | O_CREAT, 0600);
   struct flock lock = whole_file();
@@ -84,6 +94,13 @@ void open_up(const base::Path& folder) {
       none.clear();
     }
   }
+}
+
+std::string shown(std::string words, const base::Path& folder, std::string_view as) {
+  const std::string name = folder.string() + '/';
+  for (size_t at = 0; (at = words.find(name, at)) != words.npos; at += as.size())
+    words.replace(at, name.size(), as);
+  return words;
 }
 
 void remove_attempt(const AttemptFolder& folder) {

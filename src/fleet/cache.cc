@@ -13,6 +13,29 @@ constexpr auto kFresh = std::chrono::minutes(1);
 
 }  // namespace
 
+void open_cache(const Path& folder) {
+  Path of = folder.string() + ".boot";
+  std::string now = base::read_file("/proc/sys/kernel/random/boot_id", 64);
+  const bool same = std::filesystem::exists(of) && base::read_file(of, 64) == now;
+  if (!same) std::filesystem::remove_all(folder);
+  std::filesystem::create_directories(folder);
+  if (!same) base::write_file_durably(of, now);  // else a start on a full disk writes nothing here
+  for (const auto& entry : std::filesystem::directory_iterator(folder))
+    if (entry.path().extension() == kPartial) std::filesystem::remove_all(entry.path());
+}
+
+uint64_t room_in(const Path& folder) {
+  constexpr uint64_t kLeastFree = 256 << 20;
+  uint64_t free = std::filesystem::space(folder).available;
+  return free - std::min(free, kLeastFree);
+}
+
+bool use_entry(const Path& entry) {
+  bool there = std::filesystem::exists(entry);
+  if (there) std::filesystem::last_write_time(entry, std::filesystem::file_time_type::clock::now());
+  return there;
+}
+
 uint64_t bytes_in(const Path& folder) {
   uint64_t bytes = 0;
   std::error_code gone;  // files come and go where something runs

@@ -19,7 +19,15 @@ struct CacheEntry {
 /// What an entry is called until it is whole, and while it is removed.
 inline constexpr const char* kPartial = ".partial";
 
+/// Makes it, without what is not whole. What was unpacked before the machine started anew may not be: nothing waited for
+/// the disk.
+void open_cache(const base::Path& folder);
+
+/// Bytes that may be unpacked there before all others suffer.
+uint64_t room_in(const base::Path& folder);
 uint64_t bytes_in(const base::Path& folder);
+/// Whether it is there; then it is now the one that was used last.
+bool use_entry(const base::Path& entry);
 /// The one that was used last comes first.
 std::vector<CacheEntry> cache_entries(const base::Path& folder);
 /// The names of those that are so new that somebody is about to use them.

@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,6 +14,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/threads.h"
+#include "base/utf8.h"
 #include "fleet/attempt.h"
 #include "http/client.h"
 #include "records/attempts.h"
@@ -62,11 +64,12 @@ bool ping(uint16_t port) {
 }  // namespace
 
 Endpoints::Endpoints(store::Store& store, const records::Resources& resources, Router& router,
-                     Requirements& requirements, Remover& remover, News& news)
+                     Requirements& requirements, Containers& containers, Remover& remover, News& news)
     : store_(store),
       resources_(resources),
       router_(router),
       requirements_(requirements),
+      containers_(containers),
       remover_(remover),
       told_(news),
       program_(std::filesystem::read_symlink("/proc/self/exe")),
@@ -183,16 +186,29 @@ plan::Endpoint Endpoints::look(const Resource& endpoint, const std::vector<Resou
   return view;
 }
 
+namespace {
+
+/// When its program was started, whatever its preparation took; before that, when it was wanted.
+base::WallTime begin_of(const Resource& replica, const AttemptFolder& place) {
+  struct stat task {};
+  if (::stat(place.task().c_str(), &task) != 0) return replica.created;
+  return base::WallTime(
+      std::chrono::microseconds(int64_t{task.st_mtim.tv_sec} * 1'000'000 + task.st_mtim.tv_nsec / 1000));
+}
+
+}  // namespace
+
 plan::Instance Endpoints::look(Resource& replica) {
   using Status = plan::Instance::Status;
   Known& known = known_[replica.name];
   AttemptFolder place = folder(replica.name);
-  plan::Instance out{.id = replica.name,
-                     .variant = text(replica.body, "Variant"),
-                     .status = replica.status == "Ready"      ? Status::ready
-                               : replica.status == "Stopping" ? Status::stopping
-                                                              : Status::starting,
-                     .age = std::chrono::duration<double>(base::wall_now() - replica.created).count()};
+  plan::Instance out{
+      .id = replica.name,
+      .variant = text(replica.body, "Variant"),
+      .status = replica.status == "Ready"      ? Status::ready
+                : replica.status == "Stopping" ? Status::stopping
+                                               : Status::starting,
+      .age = std::chrono::duration<double>(base::wall_now() - begin_of(replica, place)).count()};
   if (known.preparing) {
     const std::string* trouble = known.preparing->result();
     if (!trouble) {
@@ -306,7 +322,7 @@ void Endpoints::fail(const Resource& endpoint, const std::string& reason) {
   store_.database().write([&](store::Connection& c) {
     Resource now = resources_.get(c, records::kEndpoint, endpoint.name);
     if (now.status != "Creating") return;  // it is deleted meanwhile
-    now.body.set("FailureReason", reason);
+    now.body.set("FailureReason", base::utf8_beginning(reason, records::kLongestReason));
     resources_.update(c, now);
     resources_.set_status(c, records::kEndpoint, now, "Failed");
   });
@@ -319,6 +335,7 @@ void Endpoints::forget(const std::string& id, const std::string& endpoint, bool 
   store_.database().write([&](store::Connection& c) {
     if (auto row = resources_.find(c, records::kReplica, id)) {
       variant = text(row->body, "Variant");
+      if (const std::string& trouble = known_[id].trouble; !trouble.empty()) say_trouble(c, *row, trouble);
       records::forget_attempts(c, row->id);
       resources_.remove(c, records::kReplica, id);
     }

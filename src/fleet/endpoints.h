@@ -11,11 +11,13 @@
 #include "base/threads.h"
 #include "base/time.h"
 #include "fleet/access.h"
+#include "fleet/containers.h"
 #include "fleet/model_cache.h"
 #include "fleet/news.h"
 #include "fleet/remover.h"
 #include "fleet/requirements.h"
 #include "fleet/router.h"
+#include "fleet/serving.h"
 #include "fleet/task.h"
 #include "plan/endpoint.h"
 #include "records/resources.h"
@@ -23,16 +25,18 @@
 
 namespace textmill::fleet {
 
+inline constexpr std::string_view kIsolated = "_Isolated";
+
 /// The reconciler of endpoints: looks at rows, locks and /ping, asks plan what to do, does it. The instances that it
 /// starts outlive this process; the next one finds them by their locks.
 ///
-/// A row of the kind endpoint holds {EndpointConfigName, Variants: the configuration's, each with its Container,
-/// FailureReason}; one of the kind replica {Endpoint, Variant, Port, Model: in the cache, Offset, Next: of the journal}.
+/// A row of the kind endpoint holds {EndpointConfigName, Variants: the configuration's, each with its Container and
+/// kIsolated of a model with EnableNetworkIsolation, FailureReason}; one of the kind replica {Endpoint, Variant, Port, Model: in the cache, Offset, Next: of the journal}.
 class Endpoints {
  public:
   /// Publishes what is ready, and does nothing else yet.
   Endpoints(store::Store& store, const records::Resources& resources, Router& router,
-            Requirements& requirements, Remover& remover, News& news);
+            Requirements& requirements, Containers& containers, Remover& remover, News& news);
   Endpoints(const Endpoints&) = delete;
   ~Endpoints();
 
@@ -46,8 +50,8 @@ class Endpoints {
   /// What is known of an instance beside its row.
   struct Known {
     std::shared_ptr<Replica> replica;
-    std::stop_source stop;                               // of what lays it out
-    std::atomic<bool> installing = false;                // requirements.txt: that may take its time
+    std::stop_source stop;                 // of what lays it out
+    std::atomic<bool> installing = false;  // packages, a container's files: that may take its time
     std::unique_ptr<base::Work<std::string>> preparing;  // why it could not be started; empty: it runs
     std::unique_ptr<base::Work<bool>> pinging;           // whether /ping gave a good answer
     std::string trouble;
@@ -80,11 +84,13 @@ class Endpoints {
   void start_instance(const records::Resource& endpoint, const std::string& variant);
   std::string prepare(Known& known, const std::string& id, const records::Resource& endpoint,
                       const std::string& variant, uint16_t port, const std::string& token);
+  void add_program(Known& known, Task& task, const AttemptFolder& place, const ServingRequest& request);
   void forget(const std::string& id, const std::string& endpoint, bool failed);
   void set_status(const records::Kind& kind, const std::string& name, std::string_view status);
   void put_in_service(const std::string& name);
   void fail(const records::Resource& endpoint, const std::string& reason);
 
+  void say_trouble(store::Connection& c, const records::Resource& replica, const std::string& trouble);
   void take_journal(records::Resource& replica, Known& known);
   bool answers(Known& known, uint16_t port);
   bool hangs(Known& known, uint16_t port);
@@ -94,6 +100,7 @@ class Endpoints {
   const records::Resources& resources_;
   Router& router_;
   Requirements& requirements_;
+  Containers& containers_;
   Remover& remover_;
   News& told_;  // what was done
   const base::Path program_;

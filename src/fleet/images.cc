@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "base/error.h"
@@ -86,13 +87,24 @@ const Image* find_image(std::string_view image) {
     if (size_t colon = image.rfind(':'); colon != image.npos && image.find('/', colon) == image.npos)
       image = image.substr(0, colon);
   }
-  for (const Image& row : images()) {
-    if (process ? row.name == kProcess
-                : image == row.name ||
-                      (image.ends_with(row.name) && image[image.size() - row.name.size() - 1] == '/'))
-      return &row;
-  }
-  return nullptr;
+  // A framework's images have variants: pytorch-inference-graviton.
+  auto is = [&](const Image& row) {
+    if (process) return row.name == kProcess;
+    std::string_view repository = image.substr(image.rfind('/') + 1);
+    return image == row.name || image.ends_with('/' + std::string(row.name)) ||
+           (row.kind == ImageKind::script && repository.starts_with(std::string(row.name) + '-'));
+  };
+  auto found = std::ranges::find_if(images(), is);
+  return found == images().end() ? nullptr : &*found;
+}
+
+std::vector<std::string> container_command(const ContainerImage& image, std::string_view role,
+                                           const std::vector<std::string>& entrypoint,
+                                           const std::vector<std::string>& arguments) {
+  auto out = entrypoint.empty() ? image.entrypoint : entrypoint;
+  if (entrypoint.empty() && arguments.empty()) out.emplace_back(role);
+  out.insert(out.end(), arguments.begin(), arguments.end());
+  return out;
 }
 
 base::Path program_of_image(std::string_view image) {
@@ -105,12 +117,12 @@ base::Path program_of_image(std::string_view image) {
 base::Path environment_of_image(const Image& row, std::string_view image, const base::Path& data_folder) {
   base::Path folder = data_folder / "environments" / row.environment;
   if (!std::filesystem::exists(folder / "bin/python"))
-    throw base::Error(
-        base::Kind::invalid,
-        fmt::format(
-            "The Python environment {0} for the image {1} is not there. To add it: python3 -m venv {2} && "
-            "{2}/bin/pip install {3}",
-            row.environment, image, folder.string(), row.packages));
+    throw base::Error(base::Kind::invalid,
+                      fmt::format("The Python environment {0} for the image {1} is not there. To add it, in "
+                                  "the server's data folder "
+                                  "(textmill up --data-dir): python3 -m venv environments/{0} && "
+                                  "environments/{0}/bin/pip install {2}",
+                                  row.environment, image, row.packages));
   return std::filesystem::canonical(folder);
 }
 
@@ -127,8 +139,8 @@ TrainingProgram training_program(std::string_view image, const std::vector<std::
   if (!row || row->train.empty())
     throw base::Error(
         base::Kind::invalid,
-        fmt::format("the image {} does not train on this server: `textmill images` lists those that do{}",
-                    image, kNoContainers));
+        fmt::format("the image {} does not train on this server: `textmill images` lists those that do",
+                    image));
   TrainingProgram out{.command = entrypoint, .metrics = {row->metrics.begin(), row->metrics.end()}};
   if (row->kind == ImageKind::script) {
     base::Path python = python_folder(data_folder);

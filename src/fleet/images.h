@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include "fleet/engine.h"
 #include "fleet/task.h"
 
 namespace textmill::fleet {
@@ -27,14 +28,20 @@ struct Image {
 };
 
 std::span<const Image> images();
-/// What is said of any other image.
+/// What is said of any other image where no container engine is.
 constexpr std::string_view kNoContainers =
-    "; containers are not run, neither by podman nor by docker: name the program in it as "
-    "process:///path/program";
+    "; others need podman or docker, and this server has neither (textmill up --container-engine): install "
+    "one, "
+    "or name the program as process:///path/program";
 
 /// The row of an image; null for none. "123.dkr.ecr.us-east-1.amazonaws.com/pytorch-training:2.0-cpu" is the row
 /// pytorch-training.
 const Image* find_image(std::string_view image);
+
+/// What runs in a container: the image's entrypoint with the role as its argument, or what replaces them.
+std::vector<std::string> container_command(const ContainerImage& image, std::string_view role,
+                                           const std::vector<std::string>& entrypoint = {},
+                                           const std::vector<std::string>& arguments = {});
 
 /// "process:///path/program": the path. Throws invalid for another.
 base::Path program_of_image(std::string_view image);

@@ -103,6 +103,13 @@ class Ingestion {
       while (path.ends_with('/')) path.pop_back();
       return parse_s3_uri(fmt::format("{}/{}", path, name));
     }
+    if (of == "tensorboard") {  // where the SageMaker SDK looks for it
+      const Json* config = body.find("TensorBoardOutputConfig");
+      if (!config) throw base::Error(base::Kind::internal, "TensorBoard's events of a job that keeps none");
+      path = text(*config, "S3OutputPath");
+      while (path.ends_with('/')) path.pop_back();
+      return parse_s3_uri(fmt::format("{}/{}/tensorboard-output/{}", path, name_, name));
+    }
     path = records::model_artifact(body, name_);
     path = path.substr(0, path.rfind("/output/"));
     bool plain = name != "model.tar.gz" && name != "output.tar.gz";

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <climits>
 #include <filesystem>
 #include <fstream>
 #include <set>
@@ -47,6 +48,12 @@ void check_paths(const std::vector<Placed>& objects) {
                  std::ranges::none_of(
                      name, [](const Path& part) { return part == ".." || part == "." || part.empty(); });
     if (!plain) throw Error(Kind::invalid, fmt::format("the object key '{}' cannot be a file's name", path));
+    for (const Path& part : name)
+      if (part.native().size() > NAME_MAX)
+        throw Error(Kind::invalid,
+                    fmt::format("the object key '{}' cannot be a file's name: {} bytes of it are "
+                                "without a /, and the system takes {}",
+                                path, part.native().size(), NAME_MAX));
     if (!seen.insert(path).second)
       throw Error(Kind::invalid, fmt::format("two objects would be the file {}", path));
   }
@@ -68,12 +75,6 @@ std::vector<Placed> listed(store::Connection& connection, const S3Uri& uri) {
     if (!page.truncated) return out;
     query.after = page.last;
   }
-}
-
-std::string content_of(store::Connection& connection, store::Blobs& blobs, int64_t blob) {
-  auto content = blobs.content(connection, blob);
-  if (auto* bytes = std::get_if<std::string>(&content)) return *bytes;
-  return base::read_file(std::get<Path>(content), kMostManifest);
 }
 
 /// [{"prefix": "s3://bucket/a/"}, "x", "y/z"]
@@ -102,6 +103,12 @@ std::vector<Placed> manifest(store::Connection& connection, store::Blobs& blobs,
 }
 
 }  // namespace
+
+std::string content_of(store::Connection& connection, store::Blobs& blobs, int64_t blob) {
+  auto content = blobs.content(connection, blob);
+  if (auto* bytes = std::get_if<std::string>(&content)) return *bytes;
+  return base::read_file(std::get<Path>(content), kMostManifest);
+}
 
 S3Uri parse_s3_uri(std::string_view text) {
   constexpr std::string_view kScheme = "s3://";

@@ -30,6 +30,9 @@ std::vector<Placed> objects_of(store::Connection& connection, store::Blobs& blob
 /// All under a prefix, by what follows it; there may be none.
 std::vector<Placed> objects_under(store::Connection& connection, const S3Uri& prefix);
 
+/// The bytes of a manifest. Throws limit for more than one has.
+std::string content_of(store::Connection& connection, store::Blobs& blobs, int64_t blob);
+
 /// Puts objects into a folder: links to what the store holds, so nothing is copied and nothing is lost when an object is
 /// deleted; for the eyes of a sandbox only, as they are the store's own bytes.
 void place(store::Connection& connection, const store::Blobs& blobs, std::span<const Placed> objects,

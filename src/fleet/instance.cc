@@ -170,7 +170,7 @@ void end_all(Walls walls) {
     groups.clear();
     if (program.listener >= 0 && ::fork() == 0) {
       close_all_but({program.listener, program.lock});
-      relay(program.listener, program.port);
+      relay(program.listener, program.ports);
     }
     ::close(ends.output);
     tell(ends.news, 'G', "");

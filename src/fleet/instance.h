@@ -21,9 +21,9 @@ struct Program {
   View view;
   Limits limits;
   LimitGroups groups;
-  int lock = -1;      // stays open until the last process of the instance is gone
-  int listener = -1;  // what comes in there goes to `port` in its network (relay.h)
-  uint16_t port = 0;
+  int lock = -1;                // stays open until the last process of the instance is gone
+  int listener = -1;            // what comes in there goes to one of `ports` in its network (relay.h)
+  std::vector<uint16_t> ports;  // the first that somebody listens at
 };
 
 enum class Walls {

@@ -13,6 +13,7 @@
 #include "contract/serving.h"
 #include "fleet/attempt.h"
 #include "fleet/endpoints.h"
+#include "fleet/images.h"
 #include "fleet/job_task.h"
 #include "fleet/journal.h"
 #include "fleet/serving.h"
@@ -32,12 +33,11 @@ namespace {
 // Below the ports that the kernel gives to outgoing connections.
 constexpr int kFirstPort = 20'000, kPorts = 12'000;
 constexpr size_t kLastLines = 8;
-constexpr auto kForEver = std::chrono::years(10);
 
 /// "i-0123456789abcdef0"
 std::string new_id() {
   std::string bytes = store::random_bytes(9);
-  return "i-" + base::hex({reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()}).substr(0, 17);
+  return "i-" + base::hex(bytes).substr(0, 17);
 }
 
 bool is_free(int port) {
@@ -130,14 +130,16 @@ std::string Endpoints::prepare(Known& known, const std::string& id, const Resour
               .hosts = {id},
               .training = false,
               .grace = std::chrono::seconds(contract::kServingGraceSeconds),
-              .hidden = hidden_paths(store_.folder()),
+              .hidden = hidden_paths(store_.folder(), server_.key),
               .visible = system_paths(),
+              .own_network = row.find(kIsolated) != nullptr,
               .pack = Task::Pack::nothing,
               .notes = {}};
     if (std::string type = text(row, "InstanceType"); !type.empty())
       task.limits = limits_of(type, 0, this_machine(), task.notes);
     const Json* caller = endpoint.body.find("_Caller");
-    task.environment = server_.environment(resources_.account(), caller ? *caller : Json(), token, kForEver);
+    task.environment = (task.own_network ? Access() : server_)
+                           .environment(resources_.account(), caller ? *caller : Json(), token);
     task.environment["SAGEMAKER_REGION"] = resources_.account().region;
     const Json* said = container.find("Environment");
     const Json environment = said ? *said : Json::object({});
@@ -150,23 +152,14 @@ std::string Endpoints::prepare(Known& known, const std::string& id, const Resour
       code = models_.path(models_.unpack(source));
       std::filesystem::create_directory_symlink(code, place.input(id, "code"));
     }
-    auto program = serving_program({.image = text(container, "Image"),
-                                    .model = model,
-                                    .code = code,
-                                    .script = text(environment, "SAGEMAKER_PROGRAM"),
-                                    .program = program_,
-                                    .data_folder = store_.folder()});
-    task.command = program.command;
-    task.visible.insert(task.visible.end(), program.visible.begin(), program.visible.end());
+    add_program(known, task, place,
+                {.image = text(container, "Image"),
+                 .model = model,
+                 .code = code,
+                 .script = text(environment, "SAGEMAKER_PROGRAM"),
+                 .program = program_,
+                 .data_folder = store_.folder()});
     if (!server_.certificate.empty()) task.visible.push_back(server_.certificate);
-    if (Path wanted = code / "requirements.txt";
-        !program.environment.empty() &&
-        std::filesystem::is_regular_file(std::filesystem::symlink_status(wanted))) {
-      known.installing = true;
-      wake();  // others may be laid out meanwhile
-      add_requirements(task, requirements_.install(program.environment, base::read_file(wanted, 1 << 20),
-                                                   task, known.stop.get_token()));
-    }
     models_.trim();
     write_task(place.task(), task);
     if (!known.stop.stop_requested()) start_runner(place);
@@ -174,8 +167,47 @@ std::string Endpoints::prepare(Known& known, const std::string& id, const Resour
   } catch (const base::Error& error) {
     using enum base::Kind;
     bool users = error.kind() == invalid || error.kind() == not_found || error.kind() == limit;
-    return fmt::format("{}: {}", users ? "ClientError" : "InternalServerError", error.what());
-  } catch (const std::exception& error) { return fmt::format("InternalServerError: {}", error.what()); }
+    return fmt::format("{}: {}", users ? "ClientError" : "InternalServerError",
+                       shown(error.what(), store_.folder()));
+  } catch (const std::exception& error) {
+    return "InternalServerError: " + shown(error.what(), store_.folder());
+  }
+}
+
+/// What it runs and what that needs: the files of a container, or the packages of a script.
+void Endpoints::add_program(Known& known, Task& task, const AttemptFolder& place,
+                            const ServingRequest& request) {
+  auto takes_time = [&] {  // others may be laid out meanwhile
+    known.installing = true;
+    wake();
+  };
+  if (!find_image(request.image)) {
+    takes_time();
+    task.visible.clear();
+    task.command =
+        container_command(containers_.use(request.image, task, place, known.stop.get_token()), "serve");
+    return;
+  }
+  auto program = serving_program(request);
+  task.command = program.command;
+  task.visible.insert(task.visible.end(), program.visible.begin(), program.visible.end());
+  const Path wanted = request.code / "requirements.txt";
+  if (program.environment.empty() ||
+      !std::filesystem::is_regular_file(std::filesystem::symlink_status(wanted)))
+    return;
+  takes_time();
+  add_requirements(task, requirements_.install(program.environment, base::read_file(wanted, 1 << 20), task,
+                                               known.stop.get_token()));
+}
+
+/// Whose program never ran has nothing else in its log.
+void Endpoints::say_trouble(store::Connection& c, const Resource& replica, const std::string& trouble) {
+  auto now =
+      std::chrono::duration_cast<std::chrono::milliseconds>(base::wall_now().time_since_epoch()).count();
+  std::vector<store::LogEvent> line{
+      {.time = now, .ingested = now, .message = "This instance could not be started: " + trouble}};
+  int64_t group = group_of(c, resources_, text(replica.body, "Endpoint"));
+  store::LogBatch(line).append_to(c, stream_of(c, group, text(replica.body, "Variant") + "/" + replica.name));
 }
 
 /// What its program said goes into the logs, together with how far its journal was read.
@@ -193,7 +225,7 @@ void Endpoints::take_journal(Resource& replica, Known& known) {
                                                : "";
       if (said.empty()) continue;
       if (event.what == "log") lines.push_back({.time = event.time, .ingested = now, .message = said});
-      if (!known.last_lines.empty() && known.last_lines.back() == said) continue;
+      if (event.body.find("note") || (!known.last_lines.empty() && known.last_lines.back() == said)) continue;
       known.last_lines.push_back(said);
       if (known.last_lines.size() > kLastLines) known.last_lines.pop_front();
     }

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+#include <iterator>
 
 #include "contract/layout.h"
 #include "fleet/images.h"
@@ -20,10 +21,9 @@ using format::Json;
 
 namespace {
 
-const Json kNone;
+constexpr std::string_view kChannels = "/opt/ml/input/data/";
 
-/// Of credentials: they end with the attempt, which takes as long as its data, its program and SIGTERM's grace do.
-constexpr auto kForEver = std::chrono::years(10);
+const Json kNone;
 
 const Json& member(const Json& object, std::string_view name) {
   const Json* value = object.find(name);
@@ -64,6 +64,20 @@ std::map<std::string, std::string> pairs(const Json& object, std::string_view na
   return out;
 }
 
+std::vector<PipedChannel> pipes_of(const Json& body, const contract::TrainingInput& input) {
+  std::vector<PipedChannel> out;
+  for (const Json& channel : list(body, "InputDataConfig")) {
+    const contract::Channel& read = input.channels.at(text(channel, "ChannelName"));
+    if (read.input_mode != "Pipe") continue;
+    PipedChannel& pipe = out.emplace_back(PipedChannel{.name = text(channel, "ChannelName"),
+                                                       .record_io = read.record_wrapper == "RecordIO",
+                                                       .gzip = text(channel, "CompressionType") == "Gzip"});
+    if (const Json& shuffle = member(channel, "ShuffleConfig"); !shuffle.is_null())
+      pipe.seed = integer(shuffle, "Seed", 0);
+  }
+  return out;
+}
+
 contract::TrainingInput input_of(const Json& body) {
   contract::TrainingInput input{.hyperparameters = pairs(body, "HyperParameters")};
   std::string mode = text(member(body, "AlgorithmSpecification"), "TrainingInputMode", "File");
@@ -86,11 +100,23 @@ std::map<std::string, std::string> environment_of(const records::Resource& job,
                                                   const JobOptions& options) {
   auto out = contract::training_environment(contract::Layout(contract::Layout::kDefaultRoot), job.name, arn,
                                             account.region);
-  for (auto& [name, value] :
-       options.server.environment(account, member(job.body, "_Caller"), attempt.token, kForEver))
+  const Access access = boolean(job.body, "EnableNetworkIsolation") ? Access() : options.server;
+  for (auto& [name, value] : access.environment(account, member(job.body, "_Caller"), attempt.token))
     out[name] = value;
   for (auto& [name, value] : pairs(job.body, "Environment")) out[name] = value;
   return out;
+}
+
+/// Where what a program sees at CHANNEL/FILE comes from; empty: there is no such channel.
+std::string in_channel(const Json& body, const std::string& path) {
+  const std::string name = path.substr(0, path.find('/')), file = path.substr(name.size());
+  for (const Json& channel : list(body, "InputDataConfig")) {
+    if (text(channel, "ChannelName") != name) continue;
+    std::string source = text(member(member(channel, "DataSource"), "S3DataSource"), "S3Uri");
+    if (source.ends_with(file)) return source;
+    return source.substr(0, source.find_last_not_of('/') + 1) + file;
+  }
+  return {};
 }
 
 /// Its programs come first, as in an image; what a job installs by itself goes beside it, which is read-only.
@@ -116,25 +142,30 @@ JobTask job_task(const records::Resource& job, const records::Attempt& attempt, 
   const Json& body = job.body;
   const Json& algorithm = member(body, "AlgorithmSpecification");
   const Json& resources = member(body, "ResourceConfig");
-  auto program = training_program(text(algorithm, "TrainingImage"), texts(algorithm, "ContainerEntrypoint"),
-                                  texts(algorithm, "ContainerArguments"), data_folder);
+  const std::string image = text(algorithm, "TrainingImage");
+  const bool contained = find_image(image) == nullptr;
+  auto program = contained ? TrainingProgram()
+                           : training_program(image, texts(algorithm, "ContainerEntrypoint"),
+                                              texts(algorithm, "ContainerArguments"), data_folder);
   auto most = std::chrono::seconds(integer(body, "_Most", 86400));
   Task task{.name = job.name,
             .command = program.command,
             .environment = environment_of(job, attempt, arn, account, options),
             .hosts = {},
+            .number = attempt.id,
             .input = input_of(body),
             .grace = options.grace,
             .most = most,
             .metrics = program.metrics,
-            .hidden = hidden_paths(data_folder),
+            .hidden = hidden_paths(data_folder, options.server.key),
             .visible = program.named,
             .own_network = boolean(body, "EnableNetworkIsolation")};
+  task.pipes = pipes_of(body, task.input);
   std::erase_if(task.visible, [&](const Path& path) {
-    return is_within(secret_paths(data_folder), path);  // nobody's key by its name
+    return is_within(secret_paths(data_folder, options.server.key), path);  // nobody's key by its name
   });
   task.visible.insert(task.visible.end(), program.needed.begin(), program.needed.end());
-  for (const Path& path : system_paths()) task.visible.push_back(path);
+  if (!contained) std::ranges::copy(system_paths(), std::back_inserter(task.visible));
   if (!options.server.certificate.empty()) task.visible.push_back(options.server.certificate);
   if (!program.environment.empty()) use_python(task, program.environment);
   for (const Json& metric : list(algorithm, "MetricDefinitions"))
@@ -146,8 +177,21 @@ JobTask job_task(const records::Resource& job, const records::Attempt& attempt, 
   if (const Json& waited = member(body, "_Waited"); waited.string()) task.notes.push_back(*waited.string());
   if (body.find("CheckpointConfig"))
     task.checkpoints = text(member(body, "CheckpointConfig"), "LocalPath", "/opt/ml/checkpoints");
+  if (body.find("TensorBoardOutputConfig"))
+    task.tensorboard =
+        text(member(body, "TensorBoardOutputConfig"), "LocalPath", "/opt/ml/output/tensorboard");
   if (text(member(body, "OutputDataConfig"), "CompressionType") == "NONE") task.pack = Task::Pack::files;
   return {std::move(task), program.environment};
+}
+
+void use_container(Task& task, const Json& body, Containers& containers, const AttemptFolder& folder,
+                   const std::stop_token& stop) {
+  const Json& algorithm = member(body, "AlgorithmSpecification");
+  const std::string name = text(algorithm, "TrainingImage");
+  if (find_image(name)) return;
+  const ContainerImage image = containers.use(name, task, folder, stop);
+  task.command = container_command(image, "train", texts(algorithm, "ContainerEntrypoint"),
+                                   texts(algorithm, "ContainerArguments"));
 }
 
 MachineSize this_machine() {
@@ -179,6 +223,7 @@ std::string source_of(const Json& body) {
   if (source.empty()) source = text(member(body, "Environment"), "SAGEMAKER_SUBMIT_DIRECTORY");
   if (source.starts_with('"') && source.ends_with('"') && source.size() > 1)  // the SDK writes it as JSON
     source = source.substr(1, source.size() - 2);
+  if (source.starts_with(kChannels)) source = in_channel(body, source.substr(kChannels.size()));
   return source.starts_with("s3://") ? source : "";
 }
 
@@ -188,15 +233,17 @@ void add_requirements(Task& task, const Path& folder) {
   task.environment["TEXTMILL_REQUIREMENTS"] = folder;
 }
 
-std::vector<Path> secret_paths(const Path& data_folder) {
+std::vector<Path> secret_paths(const Path& data_folder, const Path& server_key) {
   std::vector<Path> out{data_folder, "/run"};
+  std::error_code error;
+  if (Path real = std::filesystem::canonical(server_key, error); !error) out.push_back(real);
   if (const char* home = std::getenv("HOME"))
     for (const char* name : {".aws", ".ssh"}) out.push_back(Path(home) / name);
   return out;
 }
 
-std::vector<Path> hidden_paths(const Path& data_folder) {
-  auto out = secret_paths(data_folder);
+std::vector<Path> hidden_paths(const Path& data_folder, const Path& server_key) {
+  auto out = secret_paths(data_folder, server_key);
   if (program_user().other) out.insert(out.end(), {"/root", "/home"});
   return out;
 }

@@ -1,4 +1,4 @@
-#include "fleet/jobs.h"
+#include "fleet/feed.h"
 
 #include <fmt/format.h>
 #include <poll.h>
@@ -15,6 +15,7 @@
 #include "base/metrics.h"
 #include "base/threads.h"
 #include "fleet/attempt.h"
+#include "fleet/feed.h"
 #include "fleet/ingest.h"
 #include "fleet/inputs.h"
 #include "fleet/job_task.h"
@@ -61,10 +62,11 @@ plan::AttemptEnd end_of(const std::string& event) {
 }  // namespace
 
 Jobs::Jobs(store::Store& store, const records::Resources& resources, Requirements& requirements,
-           Remover& remover, News& news)
+           Containers& containers, Remover& remover, News& news)
     : store_(store),
       resources_(resources),
       requirements_(requirements),
+      containers_(containers),
       remover_(remover),
       told_(news),
       jobs_(resources),
@@ -186,6 +188,10 @@ plan::Job Jobs::look(const records::Resource& job, std::optional<records::Attemp
       store_.database().write([&](store::Connection& c) { records::advance_attempt(c, *attempt); });
     }
     seen.attempt = plan::AttemptState::committed;
+    if (auto found = preparing_.find(attempt->token); found != preparing_.end() && found->second.failed()) {
+      seen.attempt = plan::AttemptState::ended;
+      seen.end = *found->second.trouble->result();
+    }
     return seen;
   }
   no_longer_prepared(attempt->token);
@@ -220,8 +226,11 @@ bool Jobs::act(records::Resource& job, std::optional<records::Attempt>& attempt,
   const auto* again = std::get_if<plan::Retry>(&action);
   const auto* end = std::get_if<plan::Finish>(&action);
   if (!again && !end) return false;
-  if (attempt && preparing_.contains(attempt->token))  // it may begin after all, and is then asked to stop
-    return no_longer_prepared(attempt->token);
+  if (auto found = preparing_.find(attempt ? attempt->token : ""); found != preparing_.end()) {
+    bool failed = found->second.failed();
+    if (!no_longer_prepared(attempt->token)) return false;
+    if (!failed) return true;  // it may have begun after all, and is then asked to stop
+  }
   if (again) return retry(job.name, *attempt, again->message), true;
   finish(job.name, *end);
   if (attempt) forget(attempt->token);
@@ -256,31 +265,26 @@ void Jobs::spawn(const records::Resource& job, const records::Attempt& attempt) 
   auto [found, fresh] = preparing_.try_emplace(attempt.token);
   Preparing& preparing = found->second;
   if (fresh) {
-    preparing.trouble = std::make_unique<base::Work<std::string>>(
+    preparing.trouble = std::make_unique<base::Work<plan::AttemptEnd>>(
         [=, this, stop = preparing.stop.get_token()] { return laid_out(job, attempt, stop); },
         [this] { wake(); });
     return;
   }
-  if (!preparing.trouble->result()) return;
-  std::string trouble = *preparing.trouble->result();
-  preparing_.erase(found);
-  if (trouble.empty()) return;  // its folder is looked at next
-  base::log(base::Level::warning, "job_not_started", {{"job", job.name}, {"error", trouble}});
-  finish(job.name, {"Failed", "Failed", trouble});
-  forget(attempt.token);
+  if (preparing.trouble->result()) preparing_.erase(found);  // its folder is looked at next
 }
 
-/// Why an attempt could not be started; empty: it runs.
-std::string Jobs::laid_out(const records::Resource& job, const records::Attempt& attempt,
-                           const std::stop_token& stop) {
+/// How an attempt ended that could not be started; without an outcome it runs.
+plan::AttemptEnd Jobs::laid_out(const records::Resource& job, const records::Attempt& attempt,
+                                const std::stop_token& stop) {
   try {
     prepare(job, attempt, stop);
     if (!stop.stop_requested()) start_runner(folder(attempt.token));
-    return "";
+    return {};
   } catch (const std::exception& error) {
     const auto* ours = dynamic_cast<const base::Error*>(&error);
-    bool user = ours && ours->kind() == base::Kind::invalid;
-    return fmt::format("{}{}", user ? "ClientError: " : "InternalServerError: ", error.what());
+    bool user = ours && (ours->kind() == base::Kind::invalid || ours->kind() == base::Kind::limit);
+    base::log(base::Level::warning, "job_not_started", {{"job", job.name}, {"error", error.what()}});
+    return {"failed", 0, shown(error.what(), store_.folder()), user ? "user" : "platform"};
   }
 }
 
@@ -305,41 +309,41 @@ void Jobs::give_up(const records::Resource& job, const std::exception& error) {
       store_.database().read([&](store::Connection& c) { return records::last_attempt(c, job.id); });
   if (attempt && !no_longer_prepared(attempt->token)) return;
   if (attempt && is_alive(folder(attempt->token))) return ask_to_stop(folder(attempt->token));
-  finish(job.name, {"Failed", "Failed", fmt::format("InternalServerError: {}", error.what())});
+  finish(job.name,
+         {"Failed", "Failed", fmt::format("InternalServerError: {}", shown(error.what(), store_.folder()))});
   troubles_.erase(job.id);
   if (attempt) forget(attempt->token);
+}
+
+void Jobs::enter_downloading(const std::string& name) {
+  store_.database().write([&](store::Connection& c) {
+    records::Resource now = resources_.get(c, kTrainingJob, name);
+    if (now.status != "InProgress") return;
+    records::TrainingJobs(resources_).enter(now.body, "Downloading", "", base::wall_now());
+    resources_.update(c, now);
+  });
+  told_.announce();
 }
 
 /// The attempt's folder, made anew: nobody ran in it yet.
 void Jobs::prepare(const records::Resource& job, const records::Attempt& attempt,
                    const std::stop_token& stop) {
   AttemptFolder where = folder(attempt.token);
+  if (!part(job.body, "InputDataConfig").is_null()) enter_downloading(job.name);
   remove_attempt(where);
   std::filesystem::create_directories(where.path);
   auto [task, python] = job_task(job, attempt, resources_.arn(kTrainingJob, job.name), resources_.account(),
                                  options_, {machine_.cpus, memory_}, store_.folder());
   if (std::string source = source_of(job.body); !python.empty() && !source.empty())
     add_requirements(task, requirements_.install(python, requirements_of(store_, source), task, stop));
+  use_container(task, job.body, containers_, where, stop);
   auto no_sweeps = store_.blobs().pause_sweeps();
   std::vector<std::pair<std::vector<Placed>, Path>> folders;
   store_.database().read([&](store::Connection& c) {
-    for (const Json& channel : part(job.body, "InputDataConfig").array()
-                                   ? *part(job.body, "InputDataConfig").array()
-                                   : Json::Array()) {
-      const Json& source = part(part(channel, "DataSource"), "S3DataSource");
-      std::vector<Placed> all;
-      try {
-        all = objects_of(c, store_.blobs(), source);
-      } catch (const base::Error& error) {
-        throw base::Error(base::Kind::invalid, fmt::format("Data download failed: {}", error.what()));
-      }
-      bool sharded = text(source, "S3DataDistributionType") == "ShardedByS3Key";
-      for (size_t host = 0; host < task.hosts.size(); ++host) {
-        std::vector<Placed> some;
-        for (size_t i = 0; i < all.size(); ++i)
-          if (!sharded || i % task.hosts.size() == host) some.push_back(all[i]);
-        folders.emplace_back(std::move(some), where.input(task.hosts[host], text(channel, "ChannelName")));
-      }
+    try {
+      folders = channel_folders(c, store_.blobs(), job.body, task, where);
+    } catch (const base::Error& error) {
+      throw base::Error(base::Kind::invalid, fmt::format("Data download failed: {}", error.what()));
     }
     if (const Json& checkpoints = part(job.body, "CheckpointConfig"); !checkpoints.is_null()) {
       S3Uri from = parse_s3_uri(text(checkpoints, "S3Uri"));

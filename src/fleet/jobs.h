@@ -9,6 +9,7 @@
 #include "base/threads.h"
 #include "base/time.h"
 #include "fleet/access.h"
+#include "fleet/containers.h"
 #include "fleet/news.h"
 #include "fleet/remover.h"
 #include "fleet/requirements.h"
@@ -22,6 +23,7 @@ namespace textmill::fleet {
 /// What jobs are given.
 struct JobOptions {
   Access server;
+  base::Path engine;                // of containers; empty: none
   double cpus = 0;                  // that jobs share; 0: those of this machine
   std::chrono::seconds grace{120};  // from SIGTERM to SIGKILL
   std::chrono::seconds hung{90};    // without any answer, then an instance of an endpoint is replaced
@@ -32,8 +34,8 @@ struct JobOptions {
 /// finds them by their locks.
 class Jobs {
  public:
-  Jobs(store::Store& store, const records::Resources& resources, Requirements& requirements, Remover& remover,
-       News& news);
+  Jobs(store::Store& store, const records::Resources& resources, Requirements& requirements,
+       Containers& containers, Remover& remover, News& news);
   Jobs(const Jobs&) = delete;
   ~Jobs();
 
@@ -45,7 +47,10 @@ class Jobs {
   /// An attempt that is laid out by a thread of its own, which wakes ours: inputs may be many.
   struct Preparing {
     std::stop_source stop;
-    std::unique_ptr<base::Work<std::string>> trouble;  // why it could not be started; empty: it runs
+    std::unique_ptr<base::Work<plan::AttemptEnd>> trouble;  // no outcome: it runs
+
+    /// It could not be started, and nothing of it runs.
+    bool failed() const { return trouble->result() && !trouble->result()->outcome.empty(); }
   };
 
   void run(std::stop_token stop);
@@ -58,6 +63,7 @@ class Jobs {
   void begin_attempt(records::Resource& job, const plan::Start& start);
   void spawn(const records::Resource& job, const records::Attempt& attempt);
   void prepare(const records::Resource& job, const records::Attempt& attempt, const std::stop_token& stop);
+  void enter_downloading(const std::string& name);
   void pending(records::Resource& job, const std::string& message);
   void retry(const std::string& name, const records::Attempt& attempt, const std::string& message);
   void finish(const std::string& name, const plan::Finish& end);
@@ -65,8 +71,8 @@ class Jobs {
   void watch(const records::Attempt& attempt);
   void forget(const std::string& token);
   bool no_longer_prepared(const std::string& token);
-  std::string laid_out(const records::Resource& job, const records::Attempt& attempt,
-                       const std::stop_token& stop);
+  plan::AttemptEnd laid_out(const records::Resource& job, const records::Attempt& attempt,
+                            const std::stop_token& stop);
   void sweep();
 
   AttemptFolder folder(const std::string& token) const { return {store_.folder() / "jobs" / token}; }
@@ -74,6 +80,7 @@ class Jobs {
   store::Store& store_;
   const records::Resources& resources_;
   Requirements& requirements_;
+  Containers& containers_;
   Remover& remover_;
   News& told_;  // what was done
   const records::TrainingJobs jobs_;

@@ -17,16 +17,17 @@ using format::Json;
 namespace {
 
 constexpr int64_t kFormat = 1;
+const std::string kName = "the journal of what ran";  // to who reads why it failed
 constexpr size_t kBuffer = 256 << 10;
 
-Event event_of(std::string_view line, const base::Path& file) {
-  Event event{.body = format::parse_json(line, file.string())};
-  format::JsonView view(event.body, file.string());
+Event event_of(std::string_view line) {
+  Event event{.body = format::parse_json(line, kName)};
+  format::JsonView view(event.body, kName);
   event.number = view.at("n").integer(0);
   event.time = view.at("t").integer(0);
   event.what = view.at("e").string();
   if (event.what == "begin" && view.at("format").integer(1) > kFormat)
-    throw base::Error(base::Kind::conflict, file.string() + ": written by a newer version");
+    throw base::Error(base::Kind::conflict, fmt::format("{}: written by a newer version", kName));
   return event;
 }
 
@@ -77,17 +78,17 @@ std::vector<Event> read_journal(const base::Path& file, JournalPlace& place, siz
   std::vector<Event> events;
   base::Descriptor in(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
   if (!in && errno == ENOENT) return events;
-  if (!in) throw base::system_error(file.string(), errno);
+  if (!in) throw base::system_error(kName, errno);
   std::string bytes(limit, '\0');
   ssize_t count = ::pread(in.get(), bytes.data(), bytes.size(), place.offset);
-  if (count < 0) throw base::system_error(file.string(), errno);
+  if (count < 0) throw base::system_error(kName, errno);
   bytes.resize(static_cast<size_t>(count));
   size_t at = 0;
   for (size_t end; (end = bytes.find('\n', at)) != bytes.npos; at = end + 1) {
-    Event event = event_of(std::string_view(bytes).substr(at, end - at), file);
+    Event event = event_of(std::string_view(bytes).substr(at, end - at));
     if (event.number != place.next)
-      throw base::Error(base::Kind::internal, fmt::format("{}: event {} where {} was expected", file.string(),
-                                                          event.number, place.next));
+      throw base::Error(base::Kind::internal,
+                        fmt::format("{}: event {} where {} was expected", kName, event.number, place.next));
     ++place.next;
     events.push_back(std::move(event));
   }

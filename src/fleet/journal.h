@@ -17,7 +17,7 @@ namespace textmill::fleet {
 ///   phase  name: Downloading, Training, Uploading
 ///   log    host, text
 ///   metric name, value
-///   kept   of (model, output, checkpoint), name, size, sha256, md5, file (in kept/): bytes to be kept as an object
+///   kept   of (model, output, checkpoint, tensorboard), name, size, sha256, md5, file (in kept/): bytes to be kept as an object
 ///   gone   of, name: an object that is no more
 ///   end    outcome (completed, failed, stopped, timeout), status, text, by (program, user, platform)
 struct Event {

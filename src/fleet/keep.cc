@@ -21,10 +21,6 @@ using base::Error, base::Kind, base::Path;
 
 namespace {
 
-std::string hex_of(std::string_view raw) {
-  return base::hex({reinterpret_cast<const uint8_t*>(raw.data()), raw.size()});
-}
-
 struct Sums {
   base::Hasher sha256{base::HashKind::sha256}, md5{base::HashKind::md5};
   uint64_t size = 0;
@@ -34,7 +30,7 @@ struct Sums {
     size += bytes.size();
   }
   KeptFile of(const Path& path) {
-    return {path.filename().string(), size, hex_of(sha256.digest()), hex_of(md5.digest())};
+    return {path.filename().string(), size, base::hex(sha256.digest()), base::hex(md5.digest())};
   }
 };
 
@@ -210,10 +206,10 @@ std::string Keeper::read(const Path& relative, size_t most) const {
   return text;
 }
 
-Checkpoints::Checkpoints(Path root, Path folder)
+SyncedFolder::SyncedFolder(Path root, Path folder)
     : root_(std::move(root)), folder_(std::move(folder)), known_(list().files) {}
 
-Checkpoints::Listing Checkpoints::list() const {
+SyncedFolder::Listing SyncedFolder::list() const {
   Listing out;
   base::Descriptor top;
   try {
@@ -235,7 +231,7 @@ Checkpoints::Listing Checkpoints::list() const {
   return out;
 }
 
-std::vector<Checkpoints::Change> Checkpoints::look(bool all) {
+std::vector<SyncedFolder::Change> SyncedFolder::look(bool all) {
   std::vector<Change> changes;
   const auto [now, whole] = list();
   auto settled = std::filesystem::file_time_type::clock::now() - std::chrono::seconds(1);
@@ -253,6 +249,20 @@ std::vector<Checkpoints::Change> Checkpoints::look(bool all) {
     at = gone ? known_.erase(at) : std::next(at);
   }
   return changes;
+}
+
+void Synced::look(bool all, const std::function<void(const std::string&, const SyncedFolder::Change&)>& take,
+                  const std::function<void(const std::string&, const std::string&)>& say) {
+  auto has = [](const auto& name) { return [&](const auto& host) { return host.second.has(name); }; };
+  for (auto& [host, folder] : hosts) {
+    try {
+      for (const auto& change : folder.look(all))
+        if (!change.gone || std::ranges::none_of(hosts, has(change.name))) take(host, change);
+    } catch (const Error& error) {  // a link is in the way
+      if (said.insert(host).second)
+        say(host, fmt::format("Nothing is kept of {}: {}", path.string(), error.what()));
+    }
+  }
 }
 
 }  // namespace textmill::fleet

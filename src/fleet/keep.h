@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <set>
 #include <string>
@@ -46,8 +47,8 @@ class Keeper {
   size_t count_ = 0;
 };
 
-/// What changed in a folder of checkpoints since the last look.
-class Checkpoints {
+/// What changed since the last look in a folder that is kept while the program runs: checkpoints, TensorBoard's events.
+class SyncedFolder {
  public:
   struct Change {
     std::string name;  // in the folder
@@ -55,8 +56,9 @@ class Checkpoints {
   };
 
   /// In a folder below a root. What is there now is known to be kept already.
-  Checkpoints(base::Path root, base::Path folder);
-  /// Throws denied where a link leads to the folder. Without `all`, files that changed within the last second wait for the next look, once: somebody may be writing them.
+  SyncedFolder(base::Path root, base::Path folder);
+  /// Without `all`, files that changed within the last second wait for the next look, once: somebody may be writing them.
+  /// Throws denied where a link leads to the folder.
   std::vector<Change> look(bool all);
   bool has(const std::string& name) const { return known_.contains(name); }
 
@@ -75,6 +77,18 @@ class Checkpoints {
   base::Path root_, folder_;
   std::map<std::string, Seen> known_;
   std::set<std::string> waiting_;
+};
+
+/// Such a folder on all hosts of a job, and what its files are of: checkpoint, tensorboard.
+struct Synced {
+  std::string of;
+  base::Path path;  // as the program sees it
+  std::map<std::string, SyncedFolder> hosts;
+  std::set<std::string> said;  // hosts of which it was said why nothing is kept
+
+  /// `take`s each change, a file that is gone when no host has it any more; `say`s once why nothing is kept of a host.
+  void look(bool all, const std::function<void(const std::string& host, const SyncedFolder::Change&)>& take,
+            const std::function<void(const std::string& host, const std::string& words)>& say);
 };
 
 }  // namespace textmill::fleet

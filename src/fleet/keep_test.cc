@@ -144,8 +144,9 @@ TEST_F(RunnerTest, CheckpointsOfAllHosts) {
   std::vector<std::string> gone;
   for (const auto& event : events()) {
     if (event.what == "gone") gone.push_back(event.text("name"));
-    if (event.what == "kept" && event.text("of") == "checkpoint")
+    if (event.what == "kept" && event.text("of") == "checkpoint") {
       EXPECT_EQ(base::read_file(folder.kept() / event.text("file")), event.text("name") + "\n");
+    }
   }
   EXPECT_EQ(gone, (std::vector<std::string>{"ours"})) << "the other is there still, on a host";
 }

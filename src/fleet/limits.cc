@@ -10,6 +10,7 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "base/machine.h"
 
 namespace textmill::fleet {
 
@@ -18,23 +19,6 @@ using base::Path;
 namespace {
 
 constexpr int kPeriod = 100'000;  // microseconds
-
-/// A line of /proc/self/cgroup: "4:memory:/a"; of version 2: "0::/a".
-struct Place {
-  std::string controllers, path;
-};
-
-std::vector<Place> places() {
-  std::vector<Place> out;
-  std::string text = base::read_file("/proc/self/cgroup", 1 << 20);
-  for (size_t at = 0, end; (end = text.find('\n', at)) != text.npos; at = end + 1) {
-    std::string line = text.substr(at, end - at);
-    size_t first = line.find(':'), second = line.find(':', first + 1);
-    if (second != line.npos)
-      out.push_back({line.substr(first + 1, second - first - 1), line.substr(second + 1)});
-  }
-  return out;
-}
 
 bool write_to(const Path& file, const std::string& text) {
   base::Descriptor out(::open(file.c_str(), O_WRONLY | O_CLOEXEC));
@@ -46,14 +30,12 @@ const Path kTop = "/sys/fs/cgroup";
 /// Where the group of that name is, or would be, for one controller of version 1 or for version 2 ("").
 std::vector<std::pair<std::string, Path>> folders_of(const std::string& name) {
   std::vector<std::pair<std::string, Path>> out;
-  for (const Place& place : places()) {
+  for (const base::ControlGroup& place : base::control_groups()) {
     Path relative = Path(place.path).relative_path() / ("textmill-" + name);
     if (place.controllers.empty() && std::filesystem::exists(kTop / "cgroup.controllers"))
       out.emplace_back("", kTop / relative);
     for (const char* controller : {"memory", "pids", "cpu"})
-      if (place.controllers == controller || place.controllers.starts_with(std::string(controller) + ",") ||
-          place.controllers.ends_with(std::string(",") + controller))
-        out.emplace_back(controller, kTop / controller / relative);
+      if (place.has(controller)) out.emplace_back(controller, kTop / controller / relative);
   }
   return out;
 }

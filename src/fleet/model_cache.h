@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <mutex>
 #include <set>
 #include <string>
@@ -10,15 +11,16 @@
 
 namespace textmill::fleet {
 
-/// Unpacked model.tar.gz files, each once, by the sum of the archive: FOLDER/SHA256. What was used last stays longest.
+/// Models' files, each model once, by the sum of its archive or of what lies under its prefix: FOLDER/SHA256. What was used last stays longest.
 /// They do not outlive the machine's run: nothing waits for the disk.
 class ModelCache {
  public:
   /// `most`: bytes, which what is in use may exceed.
   ModelCache(store::Store& store, uint64_t most);
 
-  /// The name of the folder that holds what is packed in an object ("s3://bucket/key"). Throws not_found naming the
-  /// object; invalid, limit for an archive that is none, or tries to leave its folder.
+  /// The name of the folder that holds what is packed in an object ("s3://bucket/key"), or what lies under a prefix
+  /// ("s3://bucket/prefix/"). Throws not_found naming it; invalid, limit for an archive that is none, or what leaves its
+  /// folder.
   std::string unpack(std::string_view url);
   base::Path path(std::string_view name) const { return folder_ / name; }
 
@@ -30,6 +32,10 @@ class ModelCache {
   std::set<std::string> in_use() const;
 
  private:
+  std::string gather(std::string_view url);
+  /// The name of the folder of that sum, filled if it is not there yet.
+  std::string keep(const std::string& name, const std::function<void(const base::Path&)>& fill);
+
   store::Store& store_;
   const base::Path folder_;
   const uint64_t most_;

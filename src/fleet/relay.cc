@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <filesystem>
@@ -96,7 +97,7 @@ Descriptor listen_at(uint16_t port) {
   return listener;
 }
 
-void relay(int listener, uint16_t to) {
+void relay(int listener, const std::vector<uint16_t>& to) {
   std::signal(SIGCHLD, SIG_IGN);  // nobody waits for them
   std::signal(SIGPIPE, SIG_IGN);
   while (true) {
@@ -105,14 +106,24 @@ void relay(int listener, uint16_t to) {
     if (from < 0) continue;
     if (::fork() == 0) {
       ::close(listener);
-      Descriptor inside(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-      sockaddr_in address = loopback(to);
-      if (inside && ::connect(inside.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0)
+      for (uint16_t port : to) {
+        Descriptor inside(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+        sockaddr_in address = loopback(port);
+        if (!inside ||
+            ::connect(inside.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
+          continue;
         carry(from, inside.get());
+        break;
+      }
       ::_exit(0);
     }
     ::close(from);
   }
+}
+
+bool speaks_of_address(std::string_view line, uint16_t port) {
+  return std::ranges::any_of(std::vector<std::string>{"in use", "ADDRINUSE", std::to_string(port)},
+                             [&](const std::string& word) { return line.find(word) != line.npos; });
 }
 
 bool is_listened_at(uint16_t port) { return !listeners(port).empty(); }

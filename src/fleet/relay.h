@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
+#include <vector>
 
 #include "base/files.h"
 
@@ -11,9 +13,13 @@ namespace textmill::fleet {
 
 /// Listens at 127.0.0.1. Throws in_use.
 base::Descriptor listen_at(uint16_t port);
-/// Carries each connection that comes in there to 127.0.0.1:`to` of this process's network, in a process of its own.
-[[noreturn]] void relay(int listener, uint16_t to);
+/// Carries each connection that comes in there to 127.0.0.1 of this process's network, in a process of its own: to the first
+/// of the ports that somebody listens at.
+[[noreturn]] void relay(int listener, const std::vector<uint16_t>& to);
 
+/// Whether a program says that somebody has an address, in the words of kernels and servers: "Address already in use",
+/// "Connection in use", "EADDRINUSE", "port 8080 is taken".
+bool speaks_of_address(std::string_view line, uint16_t port);
 /// Whether somebody in this network listens at a port.
 bool is_listened_at(uint16_t port);
 /// Whether it is `process` or what it started.

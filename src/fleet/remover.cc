@@ -4,6 +4,7 @@
 
 #include <filesystem>
 
+#include "base/error.h"
 #include "base/log.h"
 #include "base/threads.h"
 #include "fleet/attempt.h"
@@ -37,8 +38,11 @@ Remover::Remover(Path gone) : gone_(std::move(gone)) {
 }
 
 void Remover::remove(const AttemptFolder& folder) {
-  if (!std::filesystem::exists(folder.path)) return;
-  std::filesystem::rename(folder.path, gone_ / folder.path.filename());  // the name leads to its groups
+  std::error_code error;
+  std::filesystem::rename(folder.path, gone_ / folder.path.filename(),
+                          error);  // the name leads to its groups
+  if (error == std::errc::no_such_file_or_directory) return;
+  if (error) throw base::system_error(folder.path.string(), error.value());
   std::lock_guard lock(mutex_);
   more_ = true;
   changed_.notify_all();

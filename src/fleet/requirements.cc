@@ -64,22 +64,17 @@ Path Requirements::install(const Path& environment, const std::string& text, con
   }
   std::string name = base::sha256_hex(all).substr(0, 32);
   Path to = folder_ / name;
-  std::unique_lock lock(mutex_);
-  if (!freed_.wait(lock, stop, [&] { return !busy_.contains(name); }))
-    throw base::Error(base::Kind::cancelled, "the installation of requirements.txt");
-  if (!std::filesystem::exists(to)) {
-    busy_.insert(name);
-    lock.unlock();
-    auto free = [&](void*) {
-      lock.lock();
-      busy_.erase(name);
-      freed_.notify_all();
-    };
-    std::unique_ptr<void, decltype(free)> turn(this, free);
+  auto turn = turns_.take(name, stop);
+  if (!turn) throw base::Error(base::Kind::cancelled, "the installation of requirements.txt");
+  auto is_there = [&] {
+    std::lock_guard lock(mutex_);
+    return use_entry(to);
+  };
+  if (!is_there()) {
     run(environment, text, settings, to, stop);
+    is_there();
   }
-  std::filesystem::last_write_time(to, std::filesystem::file_time_type::clock::now());
-  trim_cache(folder_, kMostInstalled, in_use());
+  trim(kMostInstalled);
   return to;
 }
 
@@ -90,14 +85,11 @@ uint64_t Requirements::trim(uint64_t most) {
 
 std::set<std::string> Requirements::in_use() const {
   auto out = fresh_entries(folder_);
-  for (const char* kind : {"jobs", "attempts"}) {
-    std::error_code none;
-    for (const auto& attempt : std::filesystem::directory_iterator(store_.folder() / kind, none)) {
-      std::error_code gone;
-      if (Path task = AttemptFolder{attempt.path()}.task(); std::filesystem::exists(task, gone))
-        for (const Path& path : read_task(task).visible)
-          if (path.parent_path() == folder_) out.insert(path.filename());
-    }
+  for (const AttemptFolder& attempt : attempts_in(store_.folder())) {
+    std::error_code gone;
+    if (Path task = attempt.task(); std::filesystem::exists(task, gone))
+      for (const Path& path : read_task(task).visible)
+        if (path.parent_path() == folder_) out.insert(path.filename());
   }
   return out;
 }
@@ -118,7 +110,7 @@ void Requirements::run(const Path& environment, const std::string& text, const S
             .hosts = {kHost},
             .grace = kGrace,
             .most = kMostTime,
-            .hidden = hidden_paths(store_.folder()),
+            .hidden = hidden_paths(store_.folder(), server_key_),
             .visible = system_paths(),
             .pack = Task::Pack::nothing,
             .notes = {}};
@@ -135,7 +127,7 @@ void Requirements::run(const Path& environment, const std::string& text, const S
   for (auto events = read_journal(place.journal(), from); !events.empty();
        events = read_journal(place.journal(), from))
     for (const Event& event : events) {
-      if (event.what == "log") lines.push_back(event.text("text"));
+      if (event.what == "log" && !event.body.find("note")) lines.push_back(event.text("text"));
       if (event.what == "end") outcome = event.text("outcome");
     }
   if (outcome == "completed") std::filesystem::rename(place.root(kHost) / "model", to);
@@ -162,7 +154,7 @@ std::string requirements_of(store::Store& store, std::string_view source_url) {
   });
   if (!found) return {};
   std::filesystem::create_directories(source);
-  format::extract_archive(archive, source, kMostSource);
+  format::extract_archive(archive, source, kMostSource, source_url);
   Path text = source / "requirements.txt";
   return std::filesystem::is_regular_file(std::filesystem::symlink_status(text))
              ? base::read_file(text, kMostText)

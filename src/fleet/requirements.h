@@ -1,6 +1,5 @@
 #pragma once
 
-#include <condition_variable>
 #include <map>
 #include <mutex>
 #include <set>
@@ -9,6 +8,7 @@
 #include <vector>
 
 #include "base/files.h"
+#include "base/turns.h"
 #include "fleet/cache.h"
 #include "fleet/task.h"
 #include "store/store.h"
@@ -20,9 +20,11 @@ namespace textmill::fleet {
 class Requirements {
  public:
   explicit Requirements(store::Store& store);
+  /// Before anything is asked for. `server_key`: what no package's set-up is to see.
+  void start(const base::Path& server_key) { server_key_ = server_key; }
 
-  /// As `task`'s variables PIP_... say, such as PIP_INDEX_URL. The folder to be put on PYTHONPATH; empty: it names nothing, or files of its own source, which only its job
-  /// can install.
+  /// As `task`'s variables PIP_... say, such as PIP_INDEX_URL. The folder to be put on PYTHONPATH; empty: it names
+  /// nothing, or files of its own source, which only its job can install.
   /// Throws invalid with pip's last words; cancelled.
   base::Path install(const base::Path& environment, const std::string& text, const Task& task,
                      const std::stop_token& stop);
@@ -40,9 +42,9 @@ class Requirements {
 
   store::Store& store_;
   const base::Path folder_;
+  base::Path server_key_;
   std::mutex mutex_;
-  std::set<std::string> busy_;  // folders that are being installed into: each by one thread
-  std::condition_variable_any freed_;
+  base::Turns turns_;  // folders that are being installed into
 };
 
 /// requirements.txt of a packed source folder, "s3://bucket/sourcedir.tar.gz"; empty: none in it, or no such object.

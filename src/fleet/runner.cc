@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <csignal>
 #include <deque>
@@ -21,6 +20,7 @@
 #include "contract/layout.h"
 #include "contract/serving.h"
 #include "fleet/attempt.h"
+#include "fleet/feed.h"
 #include "fleet/instance.h"
 #include "fleet/journal.h"
 #include "fleet/keep.h"
@@ -29,7 +29,6 @@
 #include "fleet/output.h"
 #include "fleet/relay.h"
 #include "fleet/task.h"
-#include "fleet/user.h"
 
 namespace textmill::fleet {
 
@@ -44,8 +43,7 @@ constexpr int kMostMetrics = 100'000;  // values that are kept, of each host
 constexpr auto kLook = std::chrono::milliseconds(2000);
 constexpr auto kLookAtPort = std::chrono::milliseconds(200);
 const uint16_t kUsualPort = contract::ServingEnvironment().port;
-constexpr uint64_t kLeastFree =
-    256 << 20;  // bytes of disk: below it the program is ended before all others suffer
+constexpr uint64_t kLeastFree = 256 << 20;  // of disk: else the program ends before all others suffer
 
 /// A running instance and what is known of it.
 struct Running {
@@ -63,13 +61,6 @@ struct Running {
   bool spoke_of_address = false;              // that somebody else has
   bool over() const { return !output_open && !news_open; }
 };
-
-/// In the words of kernels and servers: "Address already in use", "Connection in use", "EADDRINUSE", "port 8080 is taken".
-bool speaks_of_address(std::string_view line) {
-  static const std::string port = std::to_string(kUsualPort);
-  return std::ranges::any_of(std::array<std::string_view, 3>{"in use", "ADDRINUSE", port},
-                             [&](std::string_view word) { return line.find(word) != line.npos; });
-}
 
 struct End {
   std::string outcome;  // completed, failed, stopped, timeout
@@ -93,27 +84,41 @@ class Runner {
       if (auto port = task_.environment.find("SAGEMAKER_BIND_TO_PORT");
           !task_.training && port != task_.environment.end()) {
         port_ = static_cast<uint16_t>(std::stoi(port->second));
-        due_port_ = base::steady_now() + kLookAtPort;
+        if (task_.own_network)
+          listener_ = listen_at(port_);
+        else
+          due_port_ = base::steady_now() + kLookAtPort;
       }
       journal_.add("phase", {{"phase", "Downloading"}});
       journal_.flush();
       lay_out();
       start_all(Walls::namespaces);
       follow();
-      if (!is_root_)
+      if (::geteuid() != 0)
         for (const auto& host : task_.hosts) open_up(folder_.root(host));
       end = judge();
     } catch (const base::Error& error) {
       bool ours = error.kind() == base::Kind::internal;
-      end = {"failed", 0, error.what(), ours ? "platform" : "user"};
-    } catch (const std::exception& error) { end = {"failed", 0, error.what(), "platform"}; }
+      end = {"failed", 0, words_of(error), ours ? "platform" : "user"};
+    } catch (const std::exception& error) { end = {"failed", 0, words_of(error), "platform"}; }
     hosts_.clear();
+    feeders_.reset();
     finish(end);
   }
 
  private:
   void log(const std::string& host, std::string_view text) {
     journal_.add("log", {{"host", host}, {"text", text.empty() ? " " : text}});
+  }
+
+  /// As the program knows the places.
+  std::string words_of(const std::exception& error) {
+    return shown(shown(error.what(), folder_.root(task_.hosts[0]), "/opt/ml/"), folder_.path);
+  }
+
+  /// What no program says.
+  void note(const std::string& host, const std::string& text) {
+    journal_.add("log", {{"host", host}, {"text", text}, {"note", true}});
   }
 
   void watch_for_stop() {
@@ -126,12 +131,16 @@ class Runner {
 
   void lay_out() {
     for (const auto& host : task_.hosts) {
-      for (const auto& note : task_.notes) log(host, note);
+      for (const auto& words : task_.notes) note(host, words);
       lay_out_host(folder_, task_, host);
     }
-    if (task_.checkpoints.empty()) return;
-    for (const auto& host : task_.hosts)
-      checkpoints_.emplace(host, Checkpoints(folder_.root(host), in_root(task_.checkpoints)));
+    for (const auto& [of, path] :
+         {std::pair("checkpoint", task_.checkpoints), {"tensorboard", task_.tensorboard}}) {
+      if (path.empty()) continue;
+      synced_.push_back({of, path});
+      for (const auto& host : task_.hosts)
+        synced_.back().hosts.emplace(host, SyncedFolder(folder_.root(host), in_root(path)));
+    }
   }
 
   Keeper& keeper(const std::string& host) {
@@ -143,6 +152,7 @@ class Runner {
 
   void start_all(Walls walls) {
     hosts_.clear();
+    feeders_.emplace(folder_, task_);
     // Hosts that reach nobody else reach each other: what they are started from has the network of their own.
     if (task_.own_network && task_.hosts.size() > 1 && walls == Walls::namespaces)
       network_is_shared_ = leave_network();
@@ -151,34 +161,25 @@ class Runner {
       running.host = host;
       running.group = fmt::format("{}-{}", folder_.path.filename().string(), host);
       running.groups = make_groups(running.group, task_.limits);
-      if (walls == Walls::none)
-        log(host, fmt::format(
-                      "This system lets us make no namespaces ({}): the program runs beside all others, with "
-                      "SAGEMAKER_BASE_DIR={}.",
-                      refused_, folder_.root(host).string()));
-      if (walls == Walls::none) copy_inputs(folder_, task_, host);
-      log(host, running.groups.said);
+      if (walls == Walls::none) {
+        log(host, without_walls(refused_, folder_.root(host)));
+        copy_inputs(folder_, task_, host);
+      }
+      note(host, running.groups.said);
       Program program = program_of(folder_, task_, host, running.groups, lock_, walls);
-      hand_over(host, walls);
+      hand_over(folder_, task_, host, walls);
       if (network_is_shared_) program.view.own_network = false;
       if (listener_) {
         program.listener = listener_.get();
-        program.port = kUsualPort;
+        program.ports = {kUsualPort};
+        if (walls == Walls::namespaces)
+          program.ports.insert(program.ports.begin(), port_);  // else that is here
         program.view.own_network = true;
       }
       running.instance.emplace(program, walls);
     }
     walls_ = walls;
     started_ = base::steady_now();
-  }
-
-  /// A host's files to who will run there.
-  void hand_over(const std::string& host, Walls walls) {
-    const User user = program_user();
-    give(folder_.path / host, user);
-    if (walls == Walls::namespaces || task_.hidden.empty()) return;
-    open_way(task_.hidden[0], folder_.path, user);
-    for (const Path& path : task_.visible) open_way(task_.hidden[0], path, user);
   }
 
   bool all_over() const { return std::ranges::all_of(hosts_, &Running::over); }
@@ -193,6 +194,7 @@ class Runner {
         fds.push_back({running.output_open ? running.instance->output() : -1, POLLIN, 0});
         fds.push_back({running.news_open ? running.instance->news() : -1, POLLIN, 0});
       }
+      feeders_->watch(fds);
       note_time();
       if (::poll(fds.data(), fds.size(), -1) < 0 && errno != EINTR) throw base::system_error("poll", errno);
       char events[4096];
@@ -201,7 +203,8 @@ class Runner {
         if (fds[2 + 2 * i].revents) read_output(hosts_[i]);
         if (fds[3 + 2 * i].revents) hosts_[i].news_open = hosts_[i].instance->hear();
       }
-      if (walls_ == Walls::namespaces && all_over() && !hosts_[0].instance->refused().empty()) {
+      if (walls_ == Walls::namespaces && all_over() && !task_.needs_walls() &&
+          !hosts_[0].instance->refused().empty()) {
         refused_ = hosts_[0].instance->refused();
         start_all(Walls::none);
       } else if (all_over() && !stopping_ && (again_ || wants_usual_port())) {
@@ -236,6 +239,7 @@ class Runner {
       due_kill_.reset();
     }
     if (!stopping_ && std::filesystem::exists(folder_.stop())) ask_to_end("stopped");
+    if (feeders_->trouble() && !stopping_) ask_to_end("failed");
     if (!stopping_ && task_.most.count() > 0 && now >= started_ + task_.most) ask_to_end("timeout");
     if (!due_look_ || now >= *due_look_) {
       if (due_look_) look_around();
@@ -273,10 +277,10 @@ class Runner {
     if (!due_port_ || !hosts_[0].spoke_of_address) return false;  // who had it may be gone by now
     if (walls_ == Walls::namespaces)
       return relay_port("speaks of an address that is in use, and did not listen at"), true;
-    log(hosts_[0].host, fmt::format("Port {} is taken. Where the system makes no network of its own for a "
-                                    "program that listens there, "
-                                    "whatever SAGEMAKER_BIND_TO_PORT says, only one instance of it can run.",
-                                    kUsualPort));
+    log(hosts_[0].host,
+        fmt::format("Port {} is taken. Where the system makes no network of its own for a program that "
+                    "listens there, whatever SAGEMAKER_BIND_TO_PORT says, only one instance of it can run.",
+                    kUsualPort));
     return false;
   }
 
@@ -287,7 +291,7 @@ class Runner {
       if (running.news_open) running.instance->terminate();
   }
 
-  /// What changes without an event: the disk, and checkpoints.
+  /// What changes without an event: the disk, and folders that are synced.
   void look_around() {
     std::error_code error;
     auto space = std::filesystem::space(folder_.path, error);
@@ -296,30 +300,22 @@ class Runner {
       ask_to_end("failed");
       due_kill_ = base::steady_now();
     }
-    sync_checkpoints(false);
+    sync_folders(false);
   }
 
-  void sync_checkpoints(bool all) {
-    for (auto& [host, checkpoints] : checkpoints_) {
-      try {
-        for (const auto& change : checkpoints.look(all)) keep_checkpoint(host, change);
-      } catch (const base::Error& error) {  // a link is in the way
-        if (said_.insert(host).second) log(host, fmt::format("No checkpoints are kept: {}", error.what()));
-      }
-    }
+  void sync_folders(bool all) {
+    for (Synced& one : synced_)
+      one.look(
+          all, [&](const auto& host, const auto& change) { keep_change(one, host, change); },
+          [&](const auto& host, const auto& words) { log(host, words); });
   }
 
-  void keep_checkpoint(const std::string& host, const Checkpoints::Change& change) {
-    if (change.gone) {
-      bool elsewhere =
-          std::ranges::any_of(checkpoints_, [&](const auto& one) { return one.second.has(change.name); });
-      if (!elsewhere) journal_.add("gone", {{"of", "checkpoint"}, {"name", change.name}});
-      return;
-    }
+  void keep_change(const Synced& one, const std::string& host, const SyncedFolder::Change& change) {
+    if (change.gone) return journal_.add("gone", {{"of", one.of}, {"name", change.name}});
     try {
-      add_kept("checkpoint", change.name, keeper(host).keep(in_root(task_.checkpoints) / change.name));
+      add_kept(one.of, change.name, keeper(host).keep(in_root(one.path) / change.name));
     } catch (const base::Error& error) {  // removed meanwhile, or no name of an object
-      log(host, fmt::format("A checkpoint was not kept: {}", error.what()));
+      log(host, fmt::format("A file of {} was not kept: {}", one.path.string(), error.what()));
     }
   }
 
@@ -373,7 +369,7 @@ class Runner {
     } else {
       running.dropped += line.size() + 1;
     }
-    if (due_port_ && speaks_of_address(line)) running.spoke_of_address = true;
+    if (due_port_ && speaks_of_address(line, kUsualPort)) running.spoke_of_address = true;
     metrics_.find(line, [&](const std::string& name, double value) {
       if (running.metrics++ < kMostMetrics)
         journal_.add("metric", {{"name", name}, {"value", value}});
@@ -387,8 +383,13 @@ class Runner {
     for (const Running& running : hosts_) {
       if (!running.instance->not_started().empty())
         return {"failed", 0, running.instance->not_started(), "user"};
-      if (!running.instance->refused().empty()) return {"failed", 0, running.instance->refused(), "platform"};
+      const std::string& refused = running.instance->refused();
+      if (const char* needed = task_.needs_walls(); needed && !refused.empty())
+        return {"failed", 0, fmt::format("{} ({})", needed, refused), "user"};
+      if (!refused.empty()) return {"failed", 0, refused, "platform"};
     }
+    if (const auto& trouble = feeders_->trouble())
+      return {"failed", 0, trouble->text, trouble->by_platform ? "platform" : "user"};
     if (full_) return {"failed", 1, "the disk is full: less than 256 MiB were left", "program"};
     const Running* worst = culprit_;
     for (const Running& running : hosts_)
@@ -433,18 +434,18 @@ class Runner {
     for (const auto& host : task_.hosts)
       remove_groups(fmt::format("{}-{}", folder_.path.filename().string(), host));
     try {
-      sync_checkpoints(true);
+      sync_folders(true);
       if (task_.pack != Task::Pack::nothing) {
         journal_.add("phase", {{"phase", "Uploading"}});
         journal_.flush();
-        merge_hosts(folder_, task_);
+        merge_hosts(folder_, task_, [&](const auto& host, const auto& words) { log(host, words); });
         if (end.outcome != "failed") keep_folder("model", "model", "model.tar.gz");
         if (keeper(task_.hosts[0]).is_filled("output/data"))
           keep_folder("output", "output/data", "output.tar.gz");
       }
     } catch (const std::exception& error) {
-      if (end.outcome == "failed") log(task_.hosts[0], fmt::format("Not all was kept: {}", error.what()));
-      if (end.outcome != "failed") end = {"failed", end.status, error.what(), "program"};
+      if (end.outcome == "failed") log(task_.hosts[0], fmt::format("Not all was kept: {}", words_of(error)));
+      if (end.outcome != "failed") end = {"failed", end.status, words_of(error), "program"};
     }
     journal_.add("end",
                  {{"outcome", end.outcome}, {"status", end.status}, {"text", end.text}, {"by", end.by}});
@@ -459,19 +460,18 @@ class Runner {
   base::Descriptor inotify_, timer_;
   std::deque<Running> hosts_;  // they do not move
   std::map<std::string, Keeper> keepers_;
-  std::map<std::string, Checkpoints> checkpoints_;  // by host
-  std::set<std::string> said_;                      // hosts of which it was said that none are kept
+  std::vector<Synced> synced_;
   Walls walls_ = Walls::namespaces;
   std::string refused_;
   base::SteadyTime started_;
   std::optional<base::SteadyTime> due_look_, due_kill_,
-      due_port_;               // due_port_: until it listens where it should
-  uint16_t port_ = 0;          // of a program that serves
+      due_port_;       // due_port_: until it listens where it should
+  uint16_t port_ = 0;  // of a program that serves
+  std::optional<Feeders> feeders_;
   base::Descriptor listener_;  // there, for one that listens elsewhere
   bool again_ = false;         // it is to be started again
   std::optional<std::string> stopping_;
   const Running* culprit_ = nullptr;
-  const bool is_root_ = ::geteuid() == 0;
   bool network_is_shared_ = false, full_ = false, announced_ = false;
 };
 

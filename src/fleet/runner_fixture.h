@@ -49,9 +49,10 @@ struct RunnerTest : testing::Test {
 
   /// The status of a process that runs the attempt; its own child goes on.
   int again() {
-    if (other_user && ::geteuid() == 0)
+    if (other_user && ::geteuid() == 0) {
       for (const Path& path : {temporary.path(), folder.path, folder.task()})
         EXPECT_EQ(::chown(path.c_str(), 12345, 12345), 0);
+    }
     pid_t pid = ::fork();
     if (pid == 0) {
       become_other();

@@ -1,5 +1,6 @@
 #include "fleet/relay.h"
 #include "fleet/runner_fixture.h"
+#include "fleet/user.h"
 
 namespace textmill::fleet {
 namespace {
@@ -32,6 +33,44 @@ TEST_F(RunnerTest, FollowsAProgramToItsEnd) {
   EXPECT_EQ(phases, (std::vector<std::string>{"Downloading", "Training", "Uploading"}));
   EXPECT_EQ(metrics, 1);
   EXPECT_EQ(kept, 1);
+}
+
+TEST_F(RunnerTest, AContainerHasARootOfItsOwn) {
+  const Path busybox = "/bin/busybox";
+  if (!std::filesystem::exists(busybox)) GTEST_SKIP() << "busybox-static is not installed";
+  Path image = temporary.path() / "cache" / "image";
+  for (const char* path : {"bin", "opt/ml/code", "opt/conda"})
+    std::filesystem::create_directories(image / path);
+  std::filesystem::copy_file(busybox, image / "bin/busybox");
+  std::filesystem::create_symlink("busybox", image / "bin/sh");
+  std::filesystem::create_symlink("/bin/busybox", image / "etc");  // where folders are expected
+  write(image / "opt/ml/code/a.py", "a");
+  give(image, program_user());
+  write(folder.input("algo-1", "train") / "a.txt", "original");
+  task.input.channels["train"] = {};
+  task.container = "/where/it/starts";
+  task.environment = {{"PATH", "/bin"}};
+  write(temporary.path() / "certificate.pem", "the certificate\n");
+  task.visible = {temporary.path() / "certificate.pem"};
+  task.checkpoints = "/opt/ml/saved/here";
+  task.command = {"sh", "-c",
+                  "b=/bin/busybox; cd /opt/ml && $b ls / code /opt > model/seen && $b pwd && $b cat "
+                  "input/data/train/a.txt && "
+                  "echo x > saved/here/x && echo x > input/data/train/a.txt && echo x > /x && echo $HOME "
+                  "$OLDPWD $TMPDIR && $b cat " +
+                      task.visible[0].string() + " && ! echo x > " + task.visible[0].string()};
+  std::filesystem::create_directories(folder.path);
+  std::filesystem::create_directory_symlink(image, folder.image());
+  start();
+  Event end = finish();
+  EXPECT_EQ(end.text("outcome"), "completed") << end.text("text") << log();
+  EXPECT_EQ(base::read_file(model() / "seen"),
+            "/:\nbin\ndev\netc\nopt\nproc\nsys\ntmp\nwhere\n\n/opt:\nconda\nml\n\ncode:\na.py\n");
+  EXPECT_NE(log().find("/opt/ml\noriginal/root /where/it/starts\nthe certificate\n"), std::string::npos)
+      << log();
+  EXPECT_EQ(kept("checkpoint"), std::vector<std::string>{"x"});
+  EXPECT_FALSE(std::filesystem::exists(image / "x"));
+  EXPECT_TRUE(std::filesystem::is_symlink(image / "etc"));
 }
 
 TEST_F(RunnerTest, AnAttemptRunsOnce) {
@@ -176,7 +215,7 @@ TEST_F(RunnerTest, SeveralHosts) {
   EXPECT_EQ(finish().text("outcome"), "completed");
   for (const auto& host : task.hosts)
     EXPECT_EQ(base::read_file(folder.root("algo-1") / "model" / host), host + "\n");
-  EXPECT_NE(log().find("127.0.0.2"), std::string::npos);
+  EXPECT_NE(log().find("127.1.0.2"), std::string::npos);
   folder.path = temporary.path() / "a2";
   script("[ $(hostname) = algo-2 ] && { echo bad; exit 5; }; sleep 1000");
   start();
@@ -262,6 +301,36 @@ TEST_F(RunnerTest, HostsWithoutANetworkReachEachOther) {
   folder.path = temporary.path() / "walled";
   start();
   EXPECT_EQ(finish().text("outcome"), "failed") << log();
+}
+
+TEST_F(RunnerTest, TwoMayListenOnOnePort) {
+  const std::string listen =
+      "exec python3 -uc \"import socket; s = socket.create_server(('algo-1', 29189)); print('listens', "
+      "s.getsockname()[0]); ";
+  AttemptFolder first{temporary.path() / "first"};
+  folder = first;
+  script(listen + "s.accept()\"");
+  task.number = 258;
+  start();
+  await([&] { return log().find("listens 127.2.2.1") != std::string::npos; });
+  folder.path = temporary.path() / "second";
+  script(listen + "socket.create_connection(('127.2.2.1', 29189))\"");
+  task.number = 259;
+  start();
+  EXPECT_EQ(finish().text("outcome"), "completed") << log();
+  folder = first;
+  EXPECT_EQ(finish().text("outcome"), "completed") << log();
+}
+
+TEST_F(RunnerTest, AFileThatIsHiddenIsEmpty) {
+  base::Path secret =
+      std::filesystem::current_path() / "hidden-from-a-job.pem";  // not in /tmp, which is another one
+  base::write_file_durably(secret, "secret");
+  std::filesystem::permissions(secret, std::filesystem::perms(0644));
+  task.hidden.push_back(std::filesystem::canonical(secret));
+  run("hidden", "echo \"has $(wc -c < " + secret.string() + ")\"");
+  EXPECT_NE(log().find("has 0"), std::string::npos) << log();
+  std::filesystem::remove(secret);
 }
 
 }  // namespace

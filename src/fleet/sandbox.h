@@ -2,6 +2,7 @@
 
 #include <sys/types.h>
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,9 @@ struct View {
   std::vector<base::Path> hidden,
       visible;  // empty there; there nevertheless, and read-only as all that is not its own
   bool own_network = false;
+  // Of a container, which sees of the machine only what is put into it:
+  std::optional<Overlay> container;  // its root
+  base::Path name, folder;           // becomes /etc/hostname; where its program starts, is made there
 };
 
 /// The flags of clone(2) for a process that calls enter().
@@ -41,7 +45,14 @@ void enter(const View& view, const User& user);
 /// false where the system does not let it.
 bool leave_network();
 
-/// The same without namespaces: only another user.
+/// Shows what is in a folder of root's as `user`'s own, to this process, of one thread, and to what it starts; the files
+/// stay root's. False where the system cannot: before Linux 5.19 overlays take no such mounts, and some file systems make
+/// none.
+bool show_as(const base::Path& folder, const User& user);
+/// Ends that, if it was.
+void show_plainly(const base::Path& folder);
+
+/// enter() without namespaces: only another user.
 void become(const User& user);
 
 /// Gives up, for this process and all that it starts, what would undo enter(). To be called before exec.

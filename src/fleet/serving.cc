@@ -36,7 +36,8 @@ ServingProgram script_program(const ServingRequest& request, const Image& row) {
 ServingProgram framework_program(const ServingRequest& request, const Image& row) {
   std::string script = request.script.empty() ? "inference.py" : request.script;
   if (std::filesystem::exists(request.code / script)) return script_program(request, row);
-  if (!request.model.empty() && is_ours(request)) return {.command = {request.program.string(), "serve"}};
+  if (!request.model.empty() && is_ours(request))
+    return {.command = {request.program.string(), "serve"}, .visible = {request.program}};
   throw invalid(fmt::format(
       "The model for the image {} has no {}/{}, and is none that textmill serves by itself "
       "(textmill describe says which are).",
@@ -48,9 +49,8 @@ ServingProgram framework_program(const ServingRequest& request, const Image& row
 ServingProgram serving_program(const ServingRequest& request) {
   const Image* row = find_image(request.image);
   if (!row || row->serve.empty())
-    throw invalid(
-        fmt::format("The image {} is none that serves here: `textmill images` lists those that do{}.",
-                    request.image, kNoContainers));
+    throw invalid(fmt::format("The image {} is none that serves here: `textmill images` lists those that do.",
+                              request.image));
   switch (row->kind) {
     case ImageKind::builtin:  // it may lie in /tmp
       return {.command = {request.program.string(), std::string(row->serve)}, .visible = {request.program}};

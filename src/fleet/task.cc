@@ -12,7 +12,8 @@ using format::JsonView;
 
 namespace {
 
-constexpr int64_t kFormat = 1;
+constexpr int64_t kFormat =
+    3;  // 1: without containers; 2: without pipes, hosts had the addresses of all others'
 constexpr std::string_view kPacks[] = {"nothing", "archives", "files"};
 
 Json pairs(const std::map<std::string, std::string>& map) {
@@ -65,6 +66,24 @@ Json input(const contract::TrainingInput& input) {
                        {"instance_type", input.resources.current_instance_type}});
 }
 
+Json::Array pipes(const std::vector<PipedChannel>& pipes) {
+  Json::Array out;
+  for (const PipedChannel& pipe : pipes) {
+    Json row = Json::object({{"name", pipe.name}, {"record_io", pipe.record_io}, {"gzip", pipe.gzip}});
+    if (pipe.seed) row.set("seed", *pipe.seed);
+    out.push_back(std::move(row));
+  }
+  return out;
+}
+
+PipedChannel pipe_of(const JsonView& view) {
+  PipedChannel out{.name = view.at("name").string(),
+                   .record_io = view.at("record_io").boolean(),
+                   .gzip = view.at("gzip").boolean()};
+  if (auto seed = view.find("seed")) out.seed = seed->integer();
+  return out;
+}
+
 Task::Pack pack_of(const JsonView& view) {
   for (size_t i = 0; i < std::size(kPacks); ++i)
     if (view.string() == kPacks[i]) return static_cast<Task::Pack>(i);
@@ -72,6 +91,12 @@ Task::Pack pack_of(const JsonView& view) {
 }
 
 }  // namespace
+
+const char* Task::needs_walls() const {
+  if (!container.empty()) return "a container: this system lets us make no root of its own for it";
+  return own_network ? "EnableNetworkIsolation: this system lets us make no network without a way out"
+                     : nullptr;
+}
 
 std::vector<std::string> AttemptFolder::inputs(const std::string& host) const {
   std::vector<std::string> names;
@@ -94,8 +119,10 @@ void write_task(const base::Path& file, const Task& task) {
                             {"command", Json::array(task.command)},
                             {"environment", pairs(task.environment)},
                             {"hosts", Json::array(task.hosts)},
+                            {"number", task.number},
                             {"training", task.training},
                             {"input", input(task.input)},
+                            {"pipes", pipes(task.pipes)},
                             {"grace", task.grace.count()},
                             {"most", task.most.count()},
                             {"metrics", std::move(metrics)},
@@ -103,7 +130,9 @@ void write_task(const base::Path& file, const Task& task) {
                             {"hidden", paths(task.hidden)},
                             {"visible", paths(task.visible)},
                             {"own_network", task.own_network},
+                            {"container", task.container.string()},
                             {"checkpoints", task.checkpoints.string()},
+                            {"tensorboard", task.tensorboard.string()},
                             {"pack", kPacks[static_cast<size_t>(task.pack)]},
                             {"notes", Json::array(task.notes)}});
   base::write_file_durably(file, format::to_pretty_text(json));
@@ -118,6 +147,7 @@ Task read_task(const base::Path& file) {
             .command = in.at("command").strings(),
             .environment = pairs(in.at("environment")),
             .hosts = in.at("hosts").strings(),
+            .number = in.get_integer("number", 0, 0, INT64_MAX),
             .training = in.at("training").boolean(),
             .grace = std::chrono::seconds(in.at("grace").integer(0)),
             .most = std::chrono::seconds(in.at("most").integer(0)),
@@ -126,11 +156,15 @@ Task read_task(const base::Path& file) {
             .hidden = paths(in.at("hidden")),
             .visible = paths(in.at("visible")),
             .own_network = in.at("own_network").boolean(),
+            .container = in.get_string("container", ""),
             .checkpoints = in.at("checkpoints").string(),
+            .tensorboard = in.get_string("tensorboard", ""),
             .pack = pack_of(in.at("pack")),
             .notes = in.at("notes").strings()};
   task.input.hyperparameters = pairs(in.at("input.hyperparameters"));
   task.input.channels = channels(in.at("input.channels"));
+  if (auto rows = in.find("pipes"))
+    for (const JsonView& row : rows->array()) task.pipes.push_back(pipe_of(row));
   task.input.resources.current_instance_type = in.at("input.instance_type").string();
   task.input.resources.hosts = task.hosts;
   for (const auto& metric : in.at("metrics").array())

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,15 +25,24 @@ struct Limits {
   int64_t processes = 2048;  // and threads
 };
 
+/// A channel that is read through a pipe (InputMode Pipe).
+struct PipedChannel {
+  std::string name;
+  bool record_io = false, gzip = false;  // each object a record; objects decompressed
+  std::optional<int64_t> seed = {};      // of the order, which is another in each epoch
+};
+
 /// What a runner is to do: TASK/task.json, written before the runner starts, never changed.
 struct Task {
   std::string name;                                // of the job or replica: for people
   std::vector<std::string> command;                // the program and its arguments
   std::map<std::string, std::string> environment;  // all of it, but PATH and the like
   std::vector<std::string> hosts = {"algo-1"};     // an instance each
+  int64_t number = 0;                              // no other that runs has it: for the hosts' addresses
   /// The configuration files under /opt/ml/input/config; none are written for a program that serves.
   bool training = true;
   contract::TrainingInput input;
+  std::vector<PipedChannel> pipes;
 
   std::chrono::seconds grace{120};  // from SIGTERM to SIGKILL
   std::chrono::seconds most{0};     // of running; 0: no limit
@@ -41,10 +51,14 @@ struct Task {
   std::vector<base::Path> hidden,  // for the program: the data folder first
       visible;                     // may lie in what is hidden; read-only
   bool own_network = false;        // nothing but its own loopback
+  base::Path container;            // where it starts in one, whose root is image(); empty: it runs in none
   base::Path checkpoints;          // where the program sees them; empty: they are not kept
+  base::Path tensorboard;          // likewise its events
   enum class Pack { nothing, archives, files } pack = Pack::archives;  // of what it leaves
   std::vector<std::string> notes;                                      // the first lines of its log
 
+  /// Why it is not run without namespaces; null: it may be.
+  const char* needs_walls() const;
   /// Where in /opt/ml what is in HOST/input under that name appears: input/data/NAME; of a program that serves: NAME.
   base::Path mount_point(const std::string& name) const {
     return training ? base::Path("input/data") / name : base::Path(name);
@@ -63,6 +77,8 @@ void write_task(const base::Path& file, const Task& task);
 ///   stop           there: it is to end
 ///   HOST/ml        /opt/ml of an instance; HOST/tmp: its /tmp
 ///   HOST/input/X   objects, never written to; appear copy-on-write at /opt/ml/input/data/X (mount_point)
+///   feeds/HOST/X   objects of a channel that is read through a pipe; feeds/HOST/X.list: in which order (feed.h)
+///   image          of a container: a link to the files of its root, never written to; HOST/container: what is
 ///   restored/      objects too: checkpoints to begin with
 ///   kept/          what the journal speaks of: artifacts and checkpoints
 struct AttemptFolder {
@@ -76,7 +92,11 @@ struct AttemptFolder {
   base::Path input(const std::string& host, const std::string& channel) const {
     return path / host / "input" / channel;
   }
+  base::Path feed(const std::string& host, const std::string& channel) const {
+    return path / "feeds" / host / channel;
+  }
   base::Path tmp(const std::string& host) const { return path / host / "tmp"; }
+  base::Path image() const { return path / "image"; }
   base::Path restored() const { return path / "restored"; }
   /// The names under HOST/input.
   std::vector<std::string> inputs(const std::string& host) const;

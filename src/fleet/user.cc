@@ -39,11 +39,16 @@ User program_user() {
   return {::geteuid(), ::getegid(), false};
 }
 
-void give(const Path& path, const User& user) {
+void give(const Path& path, const User& user, const Path& but) {
   if (!user.other) return;
   own(path, user);
   if (!std::filesystem::is_directory(std::filesystem::symlink_status(path))) return;
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(path)) own(entry.path(), user);
+  for (auto at = std::filesystem::recursive_directory_iterator(path); at != end(at); ++at) {
+    if (at->path() == but)
+      at.disable_recursion_pending();
+    else
+      own(at->path(), user);
+  }
 }
 
 void open_way(const Path& top, Path to, const User& user) {

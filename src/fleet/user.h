@@ -17,8 +17,8 @@ struct User {
 /// (a user namespace of one user), this process's own.
 User program_user();
 
-/// Makes all below a path the program's own, if that is another user; links are not followed.
-void give(const base::Path& path, const User& user);
+/// Makes all below a path, but for what is at `but`, the program's own, if that is another user; links are not followed.
+void give(const base::Path& path, const User& user, const base::Path& but = {});
 /// Lets that other user go to what is below `top`, without seeing what else is there.
 void open_way(const base::Path& top, base::Path to, const User& user);
 

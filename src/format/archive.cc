@@ -25,6 +25,7 @@ using base::Path;
 namespace {
 
 constexpr size_t kPiece = size_t{1} << 16;
+constexpr mode_t kOwnerAll = S_IRUSR | S_IWUSR | S_IXUSR;
 
 struct Closer {
   void operator()(archive* a) const { archive_free(a); }
@@ -33,10 +34,14 @@ struct Closer {
 using Archive = std::unique_ptr<archive, Closer>;
 using Entry = std::unique_ptr<archive_entry, Closer>;
 
-/// The parts of a relative name; nothing if it is absolute, empty or goes up.
-std::optional<std::vector<std::string>> safe_parts(const char* name) {
+/// What the files are to be: some files below a folder, or all of a program's.
+enum class Purpose { files, root };
+
+/// The parts of a relative name; nothing if it goes up, or is absolute where that leads elsewhere.
+std::optional<std::vector<std::string>> safe_parts(const char* name, Purpose purpose = Purpose::files) {
   std::vector<std::string> parts;
   Path path(name ? name : "");
+  if (purpose == Purpose::root) path = path.relative_path();
   if (path.is_absolute()) return std::nullopt;
   for (const Path& part : path) {
     if (part == "..") return std::nullopt;
@@ -47,8 +52,12 @@ std::optional<std::vector<std::string>> safe_parts(const char* name) {
 
 class Extraction {
  public:
-  Extraction(const Path& source, const Path& folder, const ArchiveLimits& limits)
-      : source_(source), limits_(limits), folder_(base::open_file(folder, O_RDONLY | O_DIRECTORY)) {
+  Extraction(const Path& source, const Path& folder, const ArchiveLimits& limits, std::string_view called,
+             Purpose purpose)
+      : source_(called.empty() ? source.string() : called),
+        limits_(limits),
+        purpose_(purpose),
+        folder_(base::open_file(folder, O_RDONLY | O_DIRECTORY)) {
     archive_read_support_format_tar(archive_.get());
     archive_read_support_filter_gzip(archive_.get());
     archive_read_support_filter_zstd(archive_.get());
@@ -62,7 +71,7 @@ class Extraction {
       if (code == ARCHIVE_EOF) return;
       if (code < ARCHIVE_WARN) fail_reading();
       if (count == limits_.entries) {
-        throw Error(Kind::limit, fmt::format("{}: more than {} entries", source_.string(), limits_.entries));
+        throw Error(Kind::limit, fmt::format("{}: more than {} entries", source_, limits_.entries));
       }
       name_ = archive_entry_pathname(entry) ? archive_entry_pathname(entry) : "";
       extract(entry);
@@ -71,27 +80,27 @@ class Extraction {
 
  private:
   [[noreturn]] void refuse(std::string_view what) const {
-    throw Error(Kind::invalid, fmt::format("{}: entry \"{}\": {}", source_.string(), name_, what));
+    throw Error(Kind::invalid, fmt::format("{}: entry \"{}\": {}", source_, name_, what));
   }
   [[noreturn]] void fail_reading() const {
     int code = archive_errno(archive_.get());
-    if (code == ENOENT || code == EACCES) throw base::system_error(source_.string(), code);
+    if (code == ENOENT || code == EACCES) throw base::system_error(source_, code);
     const char* reason = archive_error_string(archive_.get());
     throw Error(Kind::invalid,
-                fmt::format("{}: not a readable tar archive: {}", source_.string(), reason ? reason : "?"));
+                fmt::format("{}: not a readable tar archive: {}", source_, reason ? reason : "?"));
   }
   [[noreturn]] void fail_writing(int code) const {
     // What the archive put in the way is the archive's fault.
     if (code == ELOOP || code == ENOTDIR || code == EISDIR || code == EEXIST || code == ENOTEMPTY) {
       refuse("goes through a link or a file, or replaces a folder");
     }
-    throw base::system_error(fmt::format("{}: entry \"{}\"", source_.string(), name_), code);
+    throw base::system_error(fmt::format("{}: entry \"{}\"", source_, name_), code);
   }
 
   void extract(archive_entry* entry) {
     // "/" is how some pack the folder itself: SageMaker's SDK does.
     if (name_ == "/" && archive_entry_filetype(entry) == AE_IFDIR) return;
-    auto parts = safe_parts(name_.c_str());
+    auto parts = safe_parts(name_.c_str(), purpose_);
     if (!parts) refuse("a name outside the folder");
     if (parts->empty()) return;  // the folder itself
     std::string leaf = parts->back();
@@ -99,17 +108,29 @@ class Extraction {
     Descriptor parent = open_folder(*parts);
     if (archive_entry_hardlink(entry)) return link(entry, parent, leaf);
     switch (archive_entry_filetype(entry)) {
-      case AE_IFDIR: make_folder(parent.get(), leaf); return;
+      case AE_IFDIR: {
+        Descriptor made = make_folder(parent.get(), leaf);
+        if (purpose_ == Purpose::root) set_mode(made, archive_entry_perm(entry), kOwnerAll);
+        return;
+      }
       case AE_IFREG: return write_file(entry, parent, leaf);
       case AE_IFLNK: return symlink(entry, parent, leaf);
-      default: refuse("neither a file, a folder nor a link");
+      default:
+        if (purpose_ == Purpose::files) refuse("neither a file, a folder nor a link");
     }
   }
 
+  /// As the archive says, whatever the umask, but for what would give it another's rights; `owner`: besides.
+  void set_mode(const Descriptor& made, mode_t mode, mode_t owner) {
+    if (::fchmod(made.get(), (mode & ~mode_t{S_ISUID | S_ISGID}) | owner) != 0) fail_writing(errno);
+  }
+
   Descriptor make_folder(int parent, const std::string& leaf) {
-    if (::mkdirat(parent, leaf.c_str(), 0755) != 0 && errno != EEXIST) fail_writing(errno);
+    bool fresh = ::mkdirat(parent, leaf.c_str(), 0755) == 0;
+    if (!fresh && errno != EEXIST) fail_writing(errno);
     Descriptor folder(::openat(parent, leaf.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     if (!folder) fail_writing(errno);
+    if (fresh && purpose_ == Purpose::root) set_mode(folder, 0755, 0);
     return folder;
   }
 
@@ -134,28 +155,33 @@ class Extraction {
     while (true) {
       la_ssize_t n = archive_read_data(archive_.get(), piece, sizeof piece);
       if (n < 0) fail_reading();
-      if (n == 0) return;
+      if (n == 0) break;
       written_ += static_cast<uint64_t>(n);
       if (written_ > limits_.bytes) {
-        throw Error(Kind::limit,
-                    fmt::format("{}: more than {} bytes unpacked", source_.string(), limits_.bytes));
+        throw Error(Kind::limit, fmt::format("{}: more than {} bytes unpacked", source_, limits_.bytes));
       }
       if (!base::write_all(file.get(), {piece, static_cast<size_t>(n)})) fail_writing(errno);
     }
+    if (purpose_ == Purpose::files) return;
+    set_mode(file, archive_entry_perm(entry), S_IRUSR | S_IWUSR);
+    timespec changed{.tv_sec = archive_entry_mtime(entry), .tv_nsec = archive_entry_mtime_nsec(entry)};
+    const timespec times[] = {changed, changed};
+    if (archive_entry_mtime_is_set(entry) && ::futimens(file.get(), times) != 0) fail_writing(errno);
   }
 
-  // Links only lead downwards, so whatever chain of them leads nowhere outside.
+  // Links only lead downwards, so whatever chain of them leads nowhere outside; those of a root are for who sees only that.
   void symlink(archive_entry* entry, const Descriptor& parent, const std::string& leaf) {
     const char* target = archive_entry_symlink(entry);
     auto parts = safe_parts(target);
-    if (!parts || parts->empty()) refuse(fmt::format("a link to \"{}\"", target ? target : ""));
+    bool safe = purpose_ == Purpose::root ? target && *target : parts && !parts->empty();
+    if (!safe) refuse(fmt::format("a link to \"{}\"", target ? target : ""));
     clear_way(parent, leaf);
     if (::symlinkat(target, parent.get(), leaf.c_str()) != 0) fail_writing(errno);
   }
 
   void link(archive_entry* entry, const Descriptor& parent, const std::string& leaf) {
     const char* target = archive_entry_hardlink(entry);
-    auto parts = safe_parts(target);
+    auto parts = safe_parts(target, purpose_);
     if (!parts || parts->empty()) refuse(fmt::format("a link to \"{}\"", target));
     std::string target_leaf = parts->back();
     parts->pop_back();
@@ -166,8 +192,9 @@ class Extraction {
     }
   }
 
-  const Path source_;
+  const std::string source_;  // what it is called
   const ArchiveLimits limits_;
+  const Purpose purpose_;
   Descriptor folder_;
   Archive archive_{archive_read_new()};
   std::string name_;  // of the entry at hand
@@ -186,8 +213,14 @@ la_ssize_t write_piece(archive* a, void* file, const void* bytes, size_t size) {
 
 }  // namespace
 
-void extract_archive(const Path& archive, const Path& folder, const ArchiveLimits& limits) {
-  Extraction(archive, folder, limits).run();
+void extract_archive(const Path& archive, const Path& folder, const ArchiveLimits& limits,
+                     std::string_view called) {
+  Extraction(archive, folder, limits, called, Purpose::files).run();
+}
+
+void extract_root(const Path& archive, const Path& folder, const ArchiveLimits& limits,
+                  std::string_view called) {
+  Extraction(archive, folder, limits, called, Purpose::root).run();
 }
 
 void create_archive(const Path& folder, const Path& archive) {

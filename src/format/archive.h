@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 
 #include "base/files.h"
 
@@ -14,9 +15,17 @@ struct ArchiveLimits {
 /// Unpacks a tar archive (plain, gzip or zstd, known by content) into `folder`, which exists and which nobody else
 /// changes. Nothing is ever written outside it: absolute names and "..", links that leave the folder (a symbolic link
 /// must be relative and without ".."), writing through a link, devices and pipes throw invalid, naming the archive and
-/// the entry; a bound that is reached throws limit. Owners and special mode bits are not restored. After an error the
+/// the entry, the archive by what it is `called`, if that is given; a bound that is reached throws limit. Owners and special mode bits are not restored. After an error the
 /// folder holds what came before it.
-void extract_archive(const base::Path& archive, const base::Path& folder, const ArchiveLimits& limits = {});
+void extract_archive(const base::Path& archive, const base::Path& folder, const ArchiveLimits& limits = {},
+                     std::string_view called = {});
+
+/// The same for an exported root filesystem, which is to be the "/" of some program: an absolute name is one below
+/// `folder`, symbolic links lead where they like (nothing here follows one), hard links stay, permissions and times of
+/// files too, but for the bits set-user-ID and set-group-ID; the owner may always read and write. Devices, pipes and
+/// sockets are left out.
+void extract_root(const base::Path& archive, const base::Path& folder, const ArchiveLimits& limits = {},
+                  std::string_view called = {});
 
 /// Packs the files and folders inside `folder` as tar.gz, durably. Equal content gives equal bytes: names in order, no
 /// times, no owners. Symbolic links to files are packed as files, those to folders as

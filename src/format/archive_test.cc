@@ -162,5 +162,52 @@ TEST_F(Archives, what_is_no_archive) {
   } catch (const base::Error& error) { EXPECT_EQ(error.kind(), Kind::not_found); }
 }
 
+TEST_F(Archives, a_root_keeps_what_leads_nowhere_for_who_is_in_it) {
+  std::string setuid = entry("bin/su", '0', "su");
+  setuid.replace(100, 7, "0006511");
+  setuid.replace(136, 11, "00000001750");  // its time: 1000
+  setuid.replace(148, 8, "        ");
+  unsigned sum = 0;
+  for (unsigned char c : setuid.substr(0, 512)) sum += c;
+  char text[8];
+  std::snprintf(text, sizeof text, "%06o", sum);
+  setuid.replace(148, 7, std::string(text, 7));
+  extract_root(file(entry("./", '5') + entry("/etc/hosts", '0', "h") + entry("bin", '5') + setuid +
+                    entry("up", '2', "", "../../secret") + entry("all", '2', "", "/etc") +
+                    entry("bin/same", '1', "", "bin/su") + entry("bin/link", '1', "", "/up") +
+                    entry("null", '3') + entry("pipe", '6')),
+               target(), {}, "the image x");
+  EXPECT_EQ(base::read_file(target() / "etc/hosts"), "h");
+  EXPECT_EQ(std::filesystem::read_symlink(target() / "up"), "../../secret");
+  EXPECT_EQ(std::filesystem::read_symlink(target() / "all"), "/etc");
+  EXPECT_TRUE(std::filesystem::is_symlink(target() / "bin/link"));
+  EXPECT_FALSE(std::filesystem::exists(std::filesystem::symlink_status(target() / "null")));
+  EXPECT_FALSE(std::filesystem::exists(std::filesystem::symlink_status(target() / "pipe")));
+  struct stat status;
+  ASSERT_EQ(::stat((target() / "bin/same").c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 07777, 0711u) << "no set-user-ID; its owner may read and write it";
+  EXPECT_EQ(status.st_mtime, 1000);
+  EXPECT_EQ(status.st_nlink, 2u);
+}
+
+TEST_F(Archives, a_root_stays_below_its_folder) {
+  auto refused = [&](const std::string& entries) {
+    try {
+      extract_root(file(entries), target(), {}, "the image x");
+    } catch (const base::Error& error) {
+      EXPECT_EQ(error.kind(), Kind::invalid);
+      return std::string(error.what());
+    }
+    return std::string("(nothing thrown)");
+  };
+  EXPECT_EQ(refused(entry("../x", '0', "x")), "the image x: entry \"../x\": a name outside the folder");
+  EXPECT_EQ(refused(entry("l", '2', "", root_.path()) + entry("l/secret", '0', "x")),
+            "the image x: entry \"l/secret\": goes through a link or a file, or replaces a folder");
+  EXPECT_EQ(refused(entry("h", '1', "", "../secret")), "the image x: entry \"h\": a link to \"../secret\"");
+  EXPECT_EQ(refused(entry("h", '1', "", "l/secret")),
+            "the image x: entry \"h\": goes through a link or a file, or replaces a folder");
+  EXPECT_EQ(base::read_file(root_.path() / "secret"), "secret");
+}
+
 }  // namespace
 }  // namespace textmill::format

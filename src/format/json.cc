@@ -6,8 +6,10 @@
 #include <boost/json/basic_parser_impl.hpp>
 #include <charconv>
 #include <cmath>
+#include <set>
 
 #include "base/error.h"
+#include "base/utf8.h"
 
 namespace textmill::format {
 
@@ -56,6 +58,8 @@ class Builder {
   using error_code = boost::json::error_code;
   using string_view = boost::json::string_view;
 
+  explicit Builder(bool last_of_twins) : last_of_twins_(last_of_twins) {}
+
   Json take() { return std::move(values_.back()); }
   const std::string& duplicate() const { return duplicate_; }
 
@@ -77,6 +81,13 @@ class Builder {
       members[i] = {std::move(names_.back()), std::move(values_.back())};
       names_.pop_back();
       values_.pop_back();
+    }
+    if (last_of_twins_) {
+      std::set<std::string> seen;
+      std::ranges::reverse(members);
+      std::erase_if(members, [&](const JsonMember& member) { return !seen.insert(member.name).second; });
+      std::ranges::reverse(members);
+      return push(std::move(members));
     }
     std::vector<std::string_view> names;
     for (const JsonMember& member : members) names.push_back(member.name);
@@ -142,6 +153,7 @@ class Builder {
   std::vector<std::string> names_;
   std::string text_;
   std::string duplicate_;
+  const bool last_of_twins_;
 };
 
 std::string position(std::string_view text, size_t offset, size_t first_line) {
@@ -157,7 +169,7 @@ Json parse_json(std::string_view text, std::string_view where, const JsonOptions
   if (text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);
   boost::json::parse_options rules;
   rules.max_depth = options.depth;
-  boost::json::basic_parser<Builder> parser(rules);
+  boost::json::basic_parser<Builder> parser(rules, options.last_of_twins);
   boost::json::error_code error;
   size_t used = parser.write_some(false, text.data(), text.size(), error);
   if (!error && used < text.size()) error = boost::json::error::extra_data;
@@ -167,6 +179,11 @@ Json parse_json(std::string_view text, std::string_view where, const JsonOptions
               fmt::format("{}:{}: {}", where, position(text, used, options.line),
                           duplicate.empty() ? error.message()
                                             : fmt::format("the object has \"{}\" twice", duplicate)));
+}
+
+Json parse_kept_json(std::string_view text, std::string_view where) {
+  return base::invalid_utf8(text) ? parse_json(base::replace_invalid_utf8(text), where)
+                                  : parse_json(text, where);
 }
 
 Json read_json(const base::Path& path, size_t limit) {
@@ -343,10 +360,11 @@ std::vector<std::pair<std::string, JsonView>> JsonView::object() const {
 std::optional<JsonView> JsonView::find(std::string_view path) const {
   JsonView at = *this;
   while (true) {
-    size_t dot = path.find('.');
-    std::string_view name = path.substr(0, dot);
     if (!at.value_->object()) at.fail("an object");
-    const Json* member = at.value_->find(name);
+    const Json* member = at.value_->find(path);  // a name may hold dots
+    size_t dot = member ? std::string_view::npos : path.find('.');
+    std::string_view name = path.substr(0, dot);
+    if (dot != std::string_view::npos) member = at.value_->find(name);
     if (!member || member->is_null()) return std::nullopt;
     at = at.child(*member, std::string(name));
     if (dot == std::string_view::npos) return at;

@@ -77,13 +77,18 @@ Json Json::array(const auto& values) {
 }
 
 struct JsonOptions {
-  size_t depth = 64;  // nesting allowed
-  size_t line = 1;    // number of the text's first line, for errors
+  size_t depth = 64;           // nesting allowed
+  size_t line = 1;             // number of the text's first line, for errors
+  bool last_of_twins = false;  // of members of one name the last is taken; else they are an error
 };
 
 /// RFC 8259, strictly: UTF-8, one value, no member twice. Throws invalid: "WHERE:LINE:COLUMN: syntax error" (columns
 /// count bytes).
 Json parse_json(std::string_view text, std::string_view where, const JsonOptions& options = {});
+
+/// The same of what was kept before bytes that are no UTF-8 were refused: they are replaced, so that it can be read,
+/// replaced and deleted.
+Json parse_kept_json(std::string_view text, std::string_view where);
 
 /// A file, named in errors by its path.
 Json read_json(const base::Path& path, size_t limit = size_t{256} << 20);

@@ -100,6 +100,13 @@ TEST(JsonView, getters) {
   in.refuse_unknown({"model", "p", "n", "on", "other"});
 }
 
+TEST(JsonView, names_may_hold_dots) {
+  Json json = parse_json(R"({"a.b": 1, "a": {"b": 2, "c.d": 3}})", "t");
+  JsonView view(json, "t");
+  EXPECT_EQ(view.at("a.b").integer(), 1);
+  EXPECT_EQ(view.at("a.c.d").integer(), 3);
+}
+
 TEST(JsonView, errors_name_file_path_expectation_and_value) {
   Json json = parse(R"({"a": {"n": "x", "big": 70000, "list": [1, "2", 3.5], "o": {}}, "long": ")" +
                     std::string(100, 'x') + R"("})");

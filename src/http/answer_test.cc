@@ -34,6 +34,44 @@ std::string read_chunks(Wire& wire) {
   }
 }
 
+// A socket is writable again when a third of its buffer is free, and a full kernel asks for more when much of its own is:
+// slow readers, and those that pause, take minutes for that.
+TEST(Answer, WaitsForSlowReadersNotForThoseThatStopped) {
+  base::TemporaryFolder folder;
+  const std::string bytes = noise(24'000'000);
+  base::write_file_durably(folder.path() / "f", bytes);
+  auto file = std::make_shared<const OpenFile>(folder.path() / "f");
+  ServerOptions options;
+  options.stall_timeout = 300ms;
+  options.taking_timeout = 4s;
+  auto of_file = [&](Request&) { return Response{200, {}, FileRange{file, 0, bytes.size()}}; };
+  auto of_memory = [&](Request&) { return text(bytes); };
+  Running running({{"GET", "/file", of_file}, {"GET", "/memory", of_memory}}, options);
+  std::vector<Wire> slow, stopped;
+  for (const char* path : {"/file", "/memory"}) {
+    for (auto* wires : {&slow, &stopped}) {
+      Wire& wire = wires->emplace_back(running.wire());
+      int size = 128 << 10;
+      ::setsockopt(wire.fd(), SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
+      wire.send(get(path));
+      wire.until("\r\n\r\n");
+    }
+  }
+  std::vector<std::string> bodies(slow.size());
+  for (int i = 0; i < 100; ++i) {  // 1.5 s, in which some of the server's 4 MB is taken
+    for (size_t w = 0; w < slow.size(); ++w) bodies[w] += slow[w].exactly(10'000);
+    std::this_thread::sleep_for(15ms);
+  }
+  std::this_thread::sleep_for(800ms);
+  for (size_t w = 0; w < slow.size(); ++w) {
+    bodies[w] += slow[w].exactly(bytes.size() - bodies[w].size());
+    EXPECT_EQ(bodies[w].size(), bytes.size());
+    EXPECT_TRUE(bodies[w] == bytes);
+  }
+  while (running.server.connections() > slow.size()) std::this_thread::yield();
+  for (Wire& wire : stopped) EXPECT_LT(wire.rest().size(), bytes.size());
+}
+
 TEST(Answer, SendsFileRanges) {
   base::TemporaryFolder folder;
   const std::string bytes = noise(3'000'001);

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <map>
 
+#include "http/detail/certificates.h"
 #include "http/detail/client_socket.h"
 #include "http/detail/parser.h"
 
@@ -52,10 +53,24 @@ bool redirects(int status) {
   return status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
 }
 
-std::shared_ptr<SSL_CTX> trust(const base::Path& certificates) {
+/// The server must show this very certificate; then its names and who signed it say nothing more.
+std::shared_ptr<SSL_CTX> pinned(const std::shared_ptr<SSL_CTX>& context, const base::Path& file) {
+  std::shared_ptr<X509> own = detail::read_certificates(file)[0];
+  auto is_own = [](X509_STORE_CTX* shown, void* own) {
+    if (X509_cmp(X509_STORE_CTX_get0_cert(shown), static_cast<X509*>(own)) == 0) return 1;
+    X509_STORE_CTX_set_error(shown, X509_V_ERR_CERT_UNTRUSTED);
+    return 0;
+  };
+  SSL_CTX_set_cert_verify_callback(context.get(), is_own, own.get());
+  return {context.get(), [context, own](SSL_CTX*) {}};
+}
+
+std::shared_ptr<SSL_CTX> trust(const ClientOptions& options) {
   std::shared_ptr<SSL_CTX> context(SSL_CTX_new(TLS_client_method()), SSL_CTX_free);
   SSL_CTX_set_min_proto_version(context.get(), TLS1_2_VERSION);
   SSL_CTX_set_verify(context.get(), SSL_VERIFY_PEER, nullptr);
+  if (!options.pinned.empty()) return pinned(context, options.pinned);
+  const base::Path& certificates = options.certificates;
   const bool known = certificates.empty()
                          ? SSL_CTX_set_default_verify_paths(context.get()) == 1
                          : SSL_CTX_load_verify_file(context.get(), certificates.c_str()) == 1;
@@ -67,7 +82,9 @@ std::shared_ptr<SSL_CTX> trust(const base::Path& certificates) {
 std::string request_head(const ClientRequest& request, const Address& address, uint64_t length,
                          const std::string& user_agent, bool keep_secrets) {
   const bool named_port = address.port != (address.tls ? "443" : "80");
-  std::string head = request.method + ' ' + address.target + " HTTP/1.1\r\nHost: " + address.host +
+  const bool v6 = address.host.find(':') != std::string::npos;
+  std::string head = request.method + ' ' + address.target +
+                     " HTTP/1.1\r\nHost: " + (v6 ? "[" + address.host + "]" : address.host) +
                      (named_port ? ":" + address.port : "") + "\r\n";
   for (const auto& [name, value] : request.headers) {
     const bool secret = same_name(name, "Authorization") || same_name(name, "Cookie");
@@ -132,7 +149,7 @@ Client::Exchange Client::State::connect(const Address& address, std::stop_token 
     exchange.socket->listen_to(stop);
     if (exchange.input.empty() && exchange.socket->still_idle()) return exchange;
   }
-  if (address.tls && !tls) tls = trust(options.certificates);
+  if (address.tls && !tls) tls = trust(options);
   return {std::make_unique<ClientSocket>(address.host, address.port, address.tls ? tls.get() : nullptr,
                                          ClientSocket::Limits{options.connect_timeout, options.timeout},
                                          stop)};

@@ -19,6 +19,7 @@ struct ClientOptions {
   int max_redirects = 5;                      // followed for GET and HEAD
   size_t max_body = 64 << 20;                 // of an answer that is kept in memory; limit beyond it
   base::Path certificates;                    // PEM of the authorities to trust; empty: the system's
+  base::Path pinned;  // PEM of the one certificate to trust, whatever it names, instead
   std::string user_agent = "textmill";
 };
 

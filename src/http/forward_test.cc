@@ -187,6 +187,22 @@ TEST(Forward, GivesUpOnASilentServer) {
   end.open();
 }
 
+TEST(Forward, GivesUpOnAnAnswerThatDripsWhereTheWholeHasALimit) {
+  std::atomic<size_t> dripped = 0;
+  Scripted behind([&](Wire& wire) {
+    wire.until("\r\n\r\n");
+    wire.send("HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n");
+    while (wire.send("x")) {
+      ++dripped;
+      std::this_thread::sleep_for(1ms);  // the drip
+    }
+  });
+  Running front({forward_to(behind.port(), {.timeout = 200ms, .whole_within = true})},
+                {.header_timeout = 40ms});
+  EXPECT_LT(front.wire().ask(post("/", "x")).body.size(), 1'000'000u);
+  EXPECT_GT(dripped, 0u);
+}
+
 TEST(Forward, RepeatsWhatAStaleConnectionLost) {
   Scripted behind([](Wire& wire) {
     // Takes one request, then closes just when the next one arrives.

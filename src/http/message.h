@@ -106,10 +106,12 @@ struct Forward {
   std::string host;
   uint16_t port = 0;
   std::string method, target;  // empty: those of the request
-  Headers headers;  // sent instead of the request's; hop-by-hop fields and lengths are the forwarder's
+  std::optional<Headers>
+      headers;  // sent instead of the request's; hop-by-hop fields and lengths are the forwarder's
   std::chrono::milliseconds connect_timeout{1000};
   std::chrono::milliseconds timeout{
-      60'000};  // from the last byte sent to the head of the answer; between pieces
+      60'000};                // from the last byte sent to the head of the answer; between pieces
+  bool whole_within = false;  // the timeout is that of the whole answer
   /// May change the head of the answer before it goes to the client, and the body.
   std::function<std::optional<BodyFilter>(int& status, Headers& headers)> edit;
   /// The answer when the other server cannot be reached (not_found: it has seen nothing of the request) or has failed

@@ -2,13 +2,17 @@
 
 #include <fmt/format.h>
 #include <signal.h>
+#include <sys/resource.h>
 
+#include <algorithm>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/executor_work_guard.hpp>
 #include <future>
 #include <latch>
+#include <utility>
 
+#include "base/log.h"
 #include "base/threads.h"
 #include "http/detail/connection.h"
 #include "http/detail/loop.h"
@@ -21,6 +25,21 @@ namespace asio = detail::asio;
 namespace {
 
 constexpr std::chrono::milliseconds kAcceptPause{50};
+
+/// With no more connections than this process may hold: each is a descriptor, and what it asks for may be another.
+/// Raises the limit on descriptors as far as that takes.
+ServerOptions fitting(ServerOptions options) {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return options;
+  rlim_t all = std::min<rlim_t>(limit.rlim_max, 2 * options.max_connections + 256);
+  if (limit.rlim_cur < all) {
+    limit.rlim_cur = all;
+    ::setrlimit(RLIMIT_NOFILE, &limit);
+    ::getrlimit(RLIMIT_NOFILE, &limit);
+  }
+  options.max_connections = std::min<size_t>(options.max_connections, limit.rlim_cur - limit.rlim_cur / 4);
+  return options;
+}
 
 /// sendfile has no MSG_NOSIGNAL: to a client that is gone it would end the process. For this thread alone: programs that
 /// others start inherit nothing.
@@ -55,7 +74,8 @@ tcp::acceptor bind(asio::io_context& context, const std::string& host, uint16_t 
 }  // namespace
 
 struct Server::State {
-  State(ServerOptions options, Dispatch dispatch) : service(std::move(options), std::move(dispatch)) {}
+  State(ServerOptions options, Dispatch dispatch)
+      : service(fitting(std::move(options)), std::move(dispatch)) {}
 
   asio::awaitable<void> accept_all();
   /// Runs on each loop's thread; returns when all have.
@@ -72,14 +92,20 @@ struct Server::State {
 
 asio::awaitable<void> Server::State::accept_all() {
   asio::steady_timer pause(loops[0]->context);
+  bool failing = false;
   for (size_t next = 0; !service.draining; next = (next + 1) % loops.size()) {
     auto& loop = *loops[next];
     auto [code, socket] = co_await acceptor->async_accept(loop.context, detail::kTuple);
     if (code == asio::error::operation_aborted || code == asio::error::bad_descriptor) co_return;
     if (code) {  // such as no descriptor left: those that are open go on
+      if (!std::exchange(failing, true))
+        base::log(base::Level::warning, "accept_failed", {{"error", code.message()}});
       pause.expires_after(kAcceptPause);
       co_await pause.async_wait(detail::kTuple);
-    } else if (service.connections() >= service.options.max_connections) {
+      continue;
+    }
+    failing = false;
+    if (service.connections() >= service.options.max_connections) {
       boost::system::error_code ignored;
       socket.native_non_blocking(true, ignored);
       if (!service.options.tls)

@@ -36,6 +36,9 @@ struct TlsFiles {
   base::Path key;          // PEM
 };
 
+/// Whether a PEM file has a certificate that signed itself: then clients may trust the file. Throws invalid if it has none.
+bool holds_authority(const base::Path& file);
+
 /// An answered request, for logs and metrics.
 struct Finished {
   const Request& request;  // without its body
@@ -60,6 +63,9 @@ struct ServerOptions {
       20'000};                                      // from the first byte of a request to the end of its head
   std::chrono::milliseconds idle_timeout{75'000};   // between requests
   std::chrono::milliseconds stall_timeout{30'000};  // without a byte of a body, either way
+  /// The same of an answer while the client's machine does answer: a slow program takes minutes to make its kernel ask for
+  /// more.
+  std::chrono::milliseconds taking_timeout{600'000};
   std::optional<TlsFiles> tls;
   std::string request_id_header = "x-request-id";  // on every answer
   /// The answer for what fails outside a handler, or throws inside one. Must not throw. Empty: error_response.

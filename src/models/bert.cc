@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/error.h"
 #include "models/config.h"
 
 namespace textmill::models {
@@ -118,7 +119,8 @@ BertConfig bert_config(const format::JsonView& json) {
   Family family = model_type<Family>(json, kModelTypes);
   BertConfig config = family == Family::distilbert ? distilbert_config(json) : plain_config(json, family);
   if (config.hidden % config.heads)
-    json.fail(fmt::format("a hidden size that {} heads divide", config.heads));
+    throw base::Error(base::Kind::invalid, fmt::format("{}: {} heads do not divide the hidden size {}",
+                                                       json.where(), config.heads, config.hidden));
   config.labels = labels(json);
   return config;
 }

@@ -185,8 +185,11 @@ void initialize_weights(std::span<Weight* const> weights, double deviation, uint
   }
 }
 
-void save_weights(std::span<Weight* const> weights, const base::Path& path) {
-  std::map<std::string, std::vector<float>> joined;
+namespace {
+
+/// `joined` keeps the values of tensors that several weights share.
+std::vector<TensorToWrite> tensors_of(std::span<Weight* const> weights,
+                                      std::map<std::string, std::vector<float>>& joined) {
   std::vector<TensorToWrite> tensors;
   for (const Weight* weight : weights) {
     if (const Packed* packed = weight->packed()) {
@@ -220,7 +223,19 @@ void save_weights(std::span<Weight* const> weights, const base::Path& path) {
       std::copy_n(own.begin() + row * size, size, whole.begin() + to * size);
     });
   }
-  write_safetensors(path, std::move(tensors));
+  return tensors;
+}
+
+}  // namespace
+
+void save_weights(std::span<Weight* const> weights, const base::Path& file) {
+  std::map<std::string, std::vector<float>> joined;
+  write_safetensors(file, tensors_of(weights, joined));
+}
+
+void save_model(std::span<Weight* const> weights, const base::Path& folder, int64_t shard_bytes) {
+  std::map<std::string, std::vector<float>> joined;
+  write_model(folder, tensors_of(weights, joined), shard_bytes);
 }
 
 std::string layer_of(const std::string& weight) { return weight.substr(0, weight.rfind('.')); }

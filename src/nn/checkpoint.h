@@ -29,8 +29,10 @@ void require_weights(std::span<Weight* const> missing, const Safetensors& checkp
 void initialize_weights(std::span<Weight* const> weights, double deviation, uint64_t seed);
 
 /// Writes the weights' values under their names, as they are held; weights that share a tensor together, in
-/// f32.
-void save_weights(std::span<Weight* const> weights, const base::Path& path);
+/// f32: as one file, or as a model's folder holds them (write_model).
+void save_weights(std::span<Weight* const> weights, const base::Path& file);
+void save_model(std::span<Weight* const> weights, const base::Path& folder,
+                int64_t shard_bytes = kShardBytes);
 
 /// "encoder.up" of "encoder.up.weight".
 std::string layer_of(const std::string& weight);

@@ -65,6 +65,14 @@ TEST_F(CheckpointTest, BorrowsByName) {
   EXPECT_EQ(count_parameters(weights), 12);
 }
 
+// A checkpoint's moments are written, under these names, while the weights are being listed.
+TEST_F(CheckpointTest, ListedAgainTheNamesStayWhereTheyAre) {
+  const char* before = weights[0]->name.data();
+  ASSERT_GT(weights[0]->name.size(), std::string().capacity()) << "a short name lies in the string itself";
+  fields(layer, "bert.0");
+  EXPECT_EQ(weights[0]->name.data(), before);
+}
+
 TEST_F(CheckpointTest, AnswersToOldNames) {
   Safetensors file = write({{"0.dense.weight", {2, 3}},
                             {"0.dense.bias", {2}},

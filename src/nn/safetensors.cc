@@ -135,6 +135,9 @@ std::map<std::string, StoredTensor> parse_safetensors(std::span<const std::byte>
   uint64_t length = 0;
   if (file.size() < kLengthBytes)
     throw wrong(where, fmt::format("{} bytes are no safetensors file", file.size()));
+  if (std::string_view(reinterpret_cast<const char*>(file.data()), kLengthBytes) == "version ")
+    throw wrong(where,
+                "is a pointer of Git LFS, not the file itself: run `git lfs pull` where it comes from");
   std::memcpy(&length, file.data(), kLengthBytes);
   if (length > kHeaderLimit || length > file.size() - kLengthBytes) {
     throw wrong(where,
@@ -259,6 +262,37 @@ void write_safetensors(const base::Path& path, std::vector<TensorToWrite> tensor
   file.write(text);
   for (const TensorToWrite& tensor : tensors) file.write(tensor.bytes);
   file.commit();
+}
+
+bool holds_model(const base::Path& folder) {
+  return std::filesystem::exists(folder / "model.safetensors") ||
+         std::filesystem::exists(folder / "model.safetensors.index.json");
+}
+
+void write_model(const base::Path& folder, std::vector<TensorToWrite> tensors, int64_t shard_bytes) {
+  std::vector<std::vector<TensorToWrite>> shards(1);
+  int64_t total = 0, in_shard = 0;
+  for (TensorToWrite& tensor : tensors) {
+    auto size = static_cast<int64_t>(tensor.bytes.size());
+    if (in_shard > 0 && in_shard + size > shard_bytes) {
+      shards.emplace_back();
+      in_shard = 0;
+    }
+    in_shard += size;
+    total += size;
+    shards.back().push_back(std::move(tensor));
+  }
+  if (shards.size() == 1) return write_safetensors(folder / "model.safetensors", std::move(shards[0]));
+  Json::Object files;
+  for (size_t i = 0; i < shards.size(); ++i) {
+    std::string name = fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, shards.size());
+    for (const TensorToWrite& tensor : shards[i]) files.push_back({tensor.name, name});
+    write_safetensors(folder / name, std::move(shards[i]));
+  }
+  std::ranges::sort(files, {}, &format::JsonMember::name);
+  Json index =
+      Json::object({{"metadata", Json::object({{"total_size", total}})}, {"weight_map", std::move(files)}});
+  base::write_file_durably(folder / "model.safetensors.index.json", format::to_pretty_text(index));
 }
 
 }  // namespace textmill::nn

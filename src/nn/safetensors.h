@@ -72,4 +72,15 @@ struct TensorToWrite {
 /// with {"format": "pt"} as transformers asks for. Throws invalid if a shape does not fit its bytes, or a name comes twice.
 void write_safetensors(const base::Path& path, std::vector<TensorToWrite> tensors);
 
+/// The most bytes of tensors that one file of a model holds, as transformers writes it.
+inline constexpr int64_t kShardBytes = 5'000'000'000;
+
+/// Whether the folder holds a model's weights, whole or in shards.
+bool holds_model(const base::Path& folder);
+
+/// Writes a model's tensors into `folder`: model.safetensors, or if they are more than `shard_bytes`
+/// model-00001-of-0000N.safetensors and so on, and last model.safetensors.index.json. A larger tensor has its own file.
+void write_model(const base::Path& folder, std::vector<TensorToWrite> tensors,
+                 int64_t shard_bytes = kShardBytes);
+
 }  // namespace textmill::nn

@@ -149,7 +149,8 @@ std::string Fields::join(const std::string& name) const {
 }
 
 void Fields::operator()(const std::string& name, Weight& weight) const {
-  weight.name = join(name);
+  // Others may be reading the names, such as who writes moments beside the weights: the same ones stay where they are.
+  if (std::string whole = join(name); weight.name != whole) weight.name = std::move(whole);
   list_->push_back(&weight);
 }
 

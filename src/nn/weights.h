@@ -124,6 +124,7 @@ struct Norm {
 
 /// The list of a model's weights under their checkpoint names. A struct of weights has `void fields(const
 /// Fields& f) { f("query", query); ... }`; visiting names each weight and collects it.
+/// Who lists under the names that the weights have only reads them.
 class Fields {
  public:
   explicit Fields(std::vector<Weight*>& list, std::string prefix = "")

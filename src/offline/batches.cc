@@ -6,7 +6,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
-#include "base/spelling.h"
+#include "tasks/labels.h"
 
 namespace textmill::offline {
 namespace {
@@ -16,11 +16,8 @@ constexpr size_t kRows = 64;  // of a batch
 }  // namespace
 
 int label_id(const std::vector<std::string>& labels, const std::string& label, const std::string& where) {
-  auto found = std::find(labels.begin(), labels.end(), label);
-  if (found != labels.end()) return static_cast<int>(found - labels.begin());
-  std::vector<std::string_view> names(labels.begin(), labels.end());
-  throw base::Error(base::Kind::invalid, fmt::format("{}: label '{}' is not one of the model's {}{}", where,
-                                                     label, labels.size(), base::did_you_mean(label, names)));
+  if (auto id = tasks::find_label(labels, label)) return *id;
+  throw tasks::unknown_label(where, label, "the model's", labels);
 }
 
 void log_choices(const tasks::Encoder& encoder) {
@@ -40,6 +37,7 @@ void answer_rows(tasks::Encoder& encoder, data::DatasetReader& reader, std::stop
   std::vector<const tasks::PackedItem*> batch;
   std::vector<float> outputs;
   auto width = static_cast<size_t>(encoder.width());
+  const std::string prompt = encoder.modules().prompt();
   const models::BertConfig& architecture = encoder.folder().architecture();
   base::log(base::Level::info, "data", {{"schema", reader.schema().describe()}});
   do {
@@ -48,8 +46,9 @@ void answer_rows(tasks::Encoder& encoder, data::DatasetReader& reader, std::stop
     while (batch.size() < kRows && reader.next(rows[batch.size()])) {
       data::Example& row = rows[batch.size()];
       tasks::PackedItem& item = items[batch.size()];
-      item = row.input_ids.empty() ? encoder.encode(encoder.modules().prompt() + row.text, row.text_pair)
-                                   : tasks::unpad(row, reader, architecture, encoder.max_length().tokens);
+      item = row.input_ids.empty()
+                 ? reader.naming([&] { return encoder.encode(prompt + row.text, row.text_pair); })
+                 : tasks::unpad(row, reader, architecture, encoder.max_length().tokens);
       accept(row);
       batch.push_back(&item);
     }

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "offline/batches.h"
 #include "offline/search_rows.h"
+#include "tasks/columns.h"
 #include "tasks/paired.h"
 #include "tasks/scores.h"
 
@@ -52,7 +53,8 @@ format::Json evaluate(const EvaluateOptions& options, std::stop_token stop) {
                       options.model.string() +
                           ": a regression or multi-label model; only those that choose one label are scored");
   }
-  data::DatasetReader reader(options.data, options.columns, true, data::Inputs::texts_or_ids);
+  data::DatasetReader reader(options.data, tasks::columns_for(encoder.folder().folder(), options.columns),
+                             true, data::Inputs::texts_or_ids);
   const auto& labels = encoder.folder().labels();
   std::optional<int> positive;
   if (options.positive) positive = label_id(labels, *options.positive, "--positive");

@@ -80,7 +80,7 @@ TEST_F(OfflineTest, a_label_that_the_model_lacks_is_named_with_its_line) {
   } catch (const base::Error& error) {
     EXPECT_EQ(error.kind(), base::Kind::invalid);
     EXPECT_NE(std::string(error.what())
-                  .find("rows.tsv:3: label 'yess' is not one of the model's 2; did you mean yes?"),
+                  .find("rows.tsv:3: label 'yess' is not one of the model's 2 (no, yes); did you mean yes?"),
               std::string::npos)
         << error.what();
   }

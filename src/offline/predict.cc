@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "offline/batches.h"
+#include "tasks/columns.h"
 
 namespace textmill::offline {
 namespace {
@@ -37,7 +38,8 @@ void predict(const PredictOptions& options, std::stop_token stop,
     encoder.run(items, outputs);
     return line(line_of(encoder, outputs, "the text"));
   }
-  data::DatasetReader reader(options.data, options.columns, false, data::Inputs::texts_or_ids);
+  data::DatasetReader reader(options.data, tasks::columns_for(encoder.folder().folder(), options.columns),
+                             false, data::Inputs::texts_or_ids);
   int64_t rows = 0;
   answer_rows(
       encoder, reader, std::move(stop), [](const data::Example&) {},

@@ -42,6 +42,7 @@ class Search {
         format_(tasks::choose_format(options.encoder.engine)),
         pool_(tasks::choose_threads(options.encoder.engine)) {
     check_metric();
+    folder_.require_built_head();
     if (folder_.quantization()) {
       throw Error(Kind::invalid, fmt::format("{}: is quantized already ({})", options.model.string(),
                                              folder_.quantization().scheme));

@@ -9,6 +9,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "offline/batches.h"
+#include "tasks/columns.h"
 #include "tasks/unpad.h"
 
 namespace textmill::offline {
@@ -33,7 +34,7 @@ void leave_out(const Texts& calibration, std::vector<SearchRow>& rows) {
 class Reader {
  public:
   Reader(const data::Columns& columns, std::optional<int> max_length, const tasks::ModelFolder& folder)
-      : columns_(columns),
+      : columns_(tasks::columns_for(folder.folder(), columns)),
         folder_(folder),
         tokenizer_(folder.find_tokenizer()),
         modules_(folder.sentence_modules()),
@@ -67,7 +68,7 @@ class Reader {
 
   Texts texts_of(const data::Example& row, const data::DatasetReader& reader) const {
     if (!row.input_ids.empty()) return {tasks::unpad(row, reader, folder_.architecture(), max_length_)};
-    if (!modules_.pooling) return {pack(row.text, row.text_pair)};
+    if (!modules_.pooling) return {reader.naming([&] { return pack(row.text, row.text_pair); })};
     if (!row.text_pair)
       throw Error(
           Kind::invalid,
@@ -86,7 +87,7 @@ class Reader {
     throw Error(Kind::invalid, where + ": label '" + text + "': expected a number, how alike the texts are");
   }
 
-  const data::Columns& columns_;
+  data::Columns columns_;
   const tasks::ModelFolder& folder_;
   std::optional<text::Tokenizer> tokenizer_;
   tasks::SentenceModules modules_;

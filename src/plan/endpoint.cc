@@ -11,14 +11,12 @@ using Action = EndpointAction;
 using What = EndpointAction::What;
 using Status = Instance::Status;
 
-constexpr size_t kLongestReason = 1024;
-
 /// SageMaker's sentence, and what the program said at last.
 std::string no_ping(const std::string& variant, const std::string& last_words) {
   std::string text = "The primary container for production variant " + variant +
                      " did not pass the ping health check. Please check CloudWatch logs for this endpoint.";
   if (!last_words.empty()) text += " Its last lines: " + last_words;
-  return text.substr(0, kLongestReason);
+  return text;
 }
 
 /// Why an instance will not become ready; empty: it still may, or it was never begun and another one takes its place.

@@ -74,8 +74,6 @@ TEST(DecideEndpoint, FailsInTheServicesWords) {
             "The primary container for production variant v did not pass the ping health check. Please check "
             "CloudWatch "
             "logs for this endpoint. Its last lines: no module named torch");
-  gone.last_words = std::string(5000, 'x');
-  EXPECT_EQ(decide({.variants = {{.name = "v"}}, .instances = {gone}}).back().reason.size(), 1024u);
 }
 
 TEST(DecideEndpoint, OneThatEndsByItselfIsAFailureWhateverItAnsweredBefore) {

@@ -39,7 +39,7 @@ Attempt open_attempt(store::Connection& connection, int64_t resource) {
   std::string random = store::random_bytes(10);
   Attempt attempt{.resource = resource,
                   .number = before ? before->number + 1 : 1,
-                  .token = base::hex({reinterpret_cast<const uint8_t*>(random.data()), random.size()}),
+                  .token = base::hex(random),
                   .created = base::wall_now()};
   connection.execute("INSERT INTO attempts (resource, number, token, created) VALUES (?, ?, ?, ?)", resource,
                      attempt.number, attempt.token, attempt.created);

@@ -12,6 +12,8 @@
 
 namespace textmill::records {
 
+constexpr size_t kLongestReason = 1024;  // bytes of a FailureReason
+
 struct Attempt {
   int64_t id = 0, resource = 0;
   int number = 1;     // of the resource's attempts, from 1

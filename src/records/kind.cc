@@ -3,7 +3,8 @@
 #include <fmt/args.h>
 #include <fmt/format.h>
 
-#include <algorithm>
+#include "base/spelling.h"
+
 namespace textmill::records {
 
 constexpr Kind kModel{
@@ -133,11 +134,7 @@ std::string prefix(const Kind& kind, const Account& account) {
 }  // namespace
 
 std::string key_of(const Kind& kind, std::string_view name) {
-  std::string key(name);
-  if (kind.any_case)
-    std::ranges::transform(key, key.begin(),
-                           [](char c) { return 'A' <= c && c <= 'Z' ? static_cast<char>(c + 32) : c; });
-  return key;
+  return kind.any_case ? base::lower_case(name) : std::string(name);
 }
 
 std::string arn(const Kind& kind, const Account& account, std::string_view name) {

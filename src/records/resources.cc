@@ -6,17 +6,10 @@
 #include <algorithm>
 
 #include "base/error.h"
-#include "base/utf8.h"
 
 namespace textmill::records {
 
 namespace {
-
-/// What was kept before bytes that are no UTF-8 were refused can be read, replaced and deleted.
-format::Json body_of(std::string_view text) {
-  if (base::invalid_utf8(text)) return body_of(base::replace_invalid_utf8(text));
-  return format::parse_json(text, "a stored resource");
-}
 
 Resource resource_of(const store::Rows& rows, bool body) {
   return {.id = rows.integer(0),
@@ -24,7 +17,7 @@ Resource resource_of(const store::Rows& rows, bool body) {
           .created = rows.time(2),
           .modified = rows.time(3),
           .status = rows.string(4),
-          .body = body ? body_of(rows.text(5)) : format::Json()};
+          .body = body ? format::parse_kept_json(rows.text(5), "a stored resource") : format::Json()};
 }
 
 base::Error error_of(base::Kind kind, std::string_view text, std::string_view name, const std::string& arn) {
@@ -51,6 +44,22 @@ Column column_of(SortBy sort) {
     case SortBy::status: return {"status", false};
   }
   return {};
+}
+
+/// Conditions on the columns of the index listed_resources; `list` binds the values.
+std::string filters_of(const ListQuery& query) {
+  std::string out;
+  auto add = [&](bool asked, const char* condition) {
+    if (asked) out.append(" AND ").append(condition);
+  };
+  add(!query.name_contains.empty(), "instr(key, ?2)");
+  add(!query.name_prefix.empty(), "substr(key, 1, length(?3)) = ?3");
+  add(!query.status.empty(), "status = ?4");
+  add(query.created_from.has_value(), "created >= ?5");
+  add(query.created_before.has_value(), "created < ?6");
+  add(query.modified_from.has_value(), "modified >= ?7");
+  add(query.modified_before.has_value(), "modified < ?8");
+  return out;
 }
 
 std::string value_of(const Kind& kind, const Resource& resource, SortBy sort) {
@@ -179,18 +188,19 @@ std::pair<int64_t, std::string> Resources::where_it_ended(const ListQuery& query
 Page Resources::list(store::Connection& connection, const Kind& kind, const ListQuery& query) const {
   Column column = column_of(query.sort);
   std::string scope = fmt::format("{} {} {}", query.scope, column.name, query.descending);
+  const char* way = query.descending ? "DESC" : "ASC";
   // Not by names: clang's analyzer takes captured ones for uninitialized.
   const auto ended = where_it_ended(query, scope);
-  // The first page begins beyond what no resource has, so that every page is one range of the index.
+  // The first page begins beyond what no resource has, so that every page is one range of the index; what does not match
+  // is passed over within it.
+  std::string filters = filters_of(query);
+  bool in_order = query.sort == SortBy::name && filters.empty();
   std::string sql = fmt::format(
-      "SELECT id, name, created, modified, status, {} FROM resources WHERE kind = ?1"
-      " AND (?2 = '' OR instr(key, ?2)) AND (?3 = '' OR substr(key, 1, length(?3)) = ?3) AND (?4 = '' OR "
-      "status = ?4)"
-      " AND (?5 IS NULL OR created >= ?5) AND (?6 IS NULL OR created < ?6)"
-      " AND (?7 IS NULL OR modified >= ?7) AND (?8 IS NULL OR modified < ?8)"
-      " AND ({}, id) {} (?9, ?10) ORDER BY {} {}, id {} LIMIT ?11",
-      query.bodies ? "body" : "NULL", column.name, query.descending ? '<' : '>', column.name,
-      query.descending ? "DESC" : "ASC", query.descending ? "DESC" : "ASC");
+      "SELECT r.id, r.name, r.created, r.modified, r.status, {} FROM (SELECT id AS found FROM resources {} "
+      "WHERE kind = ?1{} AND ({}, id) {} (?9, ?10) ORDER BY {} {}, id {} LIMIT ?11) JOIN resources AS r ON "
+      "r.id = found ORDER BY r.{} {}, r.id {}",
+      query.bodies ? "r.body" : "NULL", in_order ? "" : "INDEXED BY listed_resources", filters, column.name,
+      query.descending ? '<' : '>', column.name, way, way, column.name, way, way);
   auto run = [&](const auto& beyond) {
     return connection.query(sql, kind.name, key_of(kind, query.name_contains),
                             key_of(kind, query.name_prefix), query.status, query.created_from,

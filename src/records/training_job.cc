@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/utf8.h"
+
 namespace textmill::records {
 
 using format::Json;
@@ -81,11 +83,12 @@ Resource TrainingJobs::stop(store::Connection& connection, std::string_view name
 
 void TrainingJobs::finish(store::Connection& connection, Resource& job, const Finished& finished) const {
   auto now = base::wall_now();
-  enter(job.body, finished.secondary, finished.reason, now);
+  std::string reason = base::utf8_beginning(finished.reason, kLongestReason);
+  enter(job.body, finished.secondary, reason, now);
   Json::Array list = *job.body.find("SecondaryStatusTransitions")->array();
   list.back().set("EndTime", *list.back().find("StartTime")->real());
   job.body.set("SecondaryStatusTransitions", std::move(list));
-  if (!finished.reason.empty()) job.body.set("FailureReason", finished.reason);
+  if (!reason.empty()) job.body.set("FailureReason", reason);
   double end = seconds(now);
   job.body.set("TrainingEndTime", end);
   if (const Json* start = job.body.find("TrainingStartTime")) {

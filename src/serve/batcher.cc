@@ -70,6 +70,17 @@ void Batcher::close() {
   changed_.notify_all();
 }
 
+void Batcher::refuse_waiting() {
+  std::deque<Entry> waiting;
+  {
+    std::lock_guard lock(mutex_);
+    waiting.swap(queue_);
+    queue_gauge().set(0);
+  }
+  auto error = std::make_exception_ptr(base::Error(base::Kind::unavailable, "the server is shutting down"));
+  for (const Entry& entry : waiting) entry.ticket->finish(1, error);
+}
+
 size_t Batcher::queued() const {
   std::lock_guard lock(mutex_);
   return queue_.size();

@@ -68,6 +68,8 @@ class Batcher {
   void submit(const std::shared_ptr<Ticket>& ticket);
   /// No more tickets; what is queued is finished.
   void close();
+  /// What waits is not finished: its tickets throw unavailable. What runs goes on.
+  void refuse_waiting();
   size_t queued() const;
   size_t capacity() const { return options_.max_queue; }
 

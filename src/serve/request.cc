@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <utility>
 
 #include "base/error.h"
+#include "base/spelling.h"
 #include "base/utf8.h"
 #include "format/csv.h"
 #include "format/json.h"
@@ -32,27 +34,28 @@ struct AnswerForm {
 struct Invocation {
   std::vector<tasks::PackedItem> items;
   AnswerForm form;
+  size_t characters = 0;
+
+  void add(const Model& model, std::string_view text, std::optional<std::string_view> pair,
+           const tasks::Truncation& truncation) {
+    items.push_back(model.encode(text, pair, truncation));
+    characters += count_characters(text) + count_characters(pair.value_or(""));
+  }
 };
 
 [[noreturn]] void fail(const std::string& message) { throw base::Error(base::Kind::invalid, message); }
-
-std::string lower_case(std::string text) {
-  std::ranges::transform(text, text.begin(),
-                         [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return text;
-}
 
 /// The media type without its parameters, in lower case.
 std::string media_type(std::string_view field) {
   std::string type(field.substr(0, field.find(';')));
   std::erase(type, ' ');
-  return lower_case(std::move(type));
+  return base::lower_case(std::move(type));
 }
 
 /// The media type of the body, which is UTF-8: another charset fails as 415.
 std::string body_type(const CallRequest& request, int& failing) {
   failing = 415;
-  std::string field = lower_case(std::string(request.content_type));
+  std::string field = base::lower_case(std::string(request.content_type));
   std::erase_if(field, [](char c) { return c == ' ' || c == '\t' || c == '"'; });
   constexpr std::string_view kCharset = ";charset=";
   if (size_t at = field.find(kCharset); at != std::string::npos) {
@@ -66,22 +69,23 @@ std::string body_type(const CallRequest& request, int& failing) {
 
 // ---- {"inputs": ..., "parameters": {...}}
 
-tasks::PackedItem read_text(const JsonView& input, const tasks::Truncation& truncation, const Model& model) {
-  if (input.value().string()) return model.encode(input.string(), {}, truncation);
+void read_text(const JsonView& input, const tasks::Truncation& truncation, const Model& model,
+               Invocation& to) {
+  if (input.value().string()) return to.add(model, input.string(), {}, truncation);
   if (input.value().array()) {
     auto pair = input.strings();
     if (pair.size() != 2) input.fail("a pair of texts");
-    return model.encode(pair[0], pair[1], truncation);
+    return to.add(model, pair[0], pair[1], truncation);
   }
   if (!input.value().object()) input.fail("a text, a pair of texts, or {\"text\", \"text_pair\"}");
   input.refuse_unknown({"text", "text_pair"});
   auto pair = input.find("text_pair");
-  return model.encode(input.at("text").string(),
-                      pair ? std::optional<std::string_view>(pair->string()) : std::nullopt, truncation);
+  to.add(model, input.at("text").string(),
+         pair ? std::optional<std::string_view>(pair->string()) : std::nullopt, truncation);
 }
 
 tasks::ScoreFunction read_function(const JsonView& name) {
-  std::string lower = lower_case(name.string());
+  std::string lower = base::lower_case(name.string());
   if (lower == "softmax") return tasks::ScoreFunction::softmax;
   if (lower == "sigmoid") return tasks::ScoreFunction::sigmoid;
   if (lower == "none") return tasks::ScoreFunction::none;
@@ -112,13 +116,12 @@ void read_inputs(const JsonView& request, const Model& model, size_t most, int& 
     truncation.max_length = read_parameters(*parameters, invocation.form);
   JsonView inputs = request.at("inputs");
   if (!inputs.value().array()) {
-    invocation.items.push_back(read_text(inputs, truncation, model));
+    read_text(inputs, truncation, model, invocation);
     return;
   }
   invocation.form.dialect = AnswerForm::Dialect::list;
   check_count(inputs.value().array()->size(), most, failing);
-  for (const JsonView& input : inputs.array())
-    invocation.items.push_back(read_text(input, truncation, model));
+  for (const JsonView& input : inputs.array()) read_text(input, truncation, model, invocation);
 }
 
 // ---- {"instances": [{"input_ids", "attention_mask", "token_type_ids"}]}
@@ -147,19 +150,31 @@ void read_instances(const JsonView& request, const Model& model, size_t most, in
   }
 }
 
+/// The first line that Hugging Face's containers ask for, or ours.
+bool is_csv_header(const std::vector<std::string_view>& fields) {
+  if (fields.size() == 1) return fields[0] == "inputs" || fields[0] == "text";
+  return fields.size() == 2 && fields[0] == "text" && fields[1] == "text_pair";
+}
+
 void read_csv(std::string_view body, const Model& model, size_t most, int& failing, Invocation& invocation) {
   invocation.form.dialect = AnswerForm::Dialect::list;
   std::vector<std::pair<std::string, std::optional<std::string>>> texts;
+  bool header = false;
+  if (constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF"; body.starts_with(kByteOrderMark))
+    body.remove_prefix(kByteOrderMark.size());
   format::CsvReader records(body, "body", format::kCsv);
   while (records.next()) {
     const auto& fields = records.fields();
-    if (fields.size() > 2)
+    if (texts.empty() && is_csv_header(fields) && !std::exchange(header, true)) continue;
+    if (fields.size() > 2) {
+      failing = 422;
       fail(fmt::format("{}: {} fields, expected a text, or a pair of texts", records.where(), fields.size()));
+    }
     texts.emplace_back(fields[0], fields.size() == 2 ? std::optional<std::string>(fields[1]) : std::nullopt);
   }
   failing = 422;
   check_count(texts.size(), most, failing);
-  for (const auto& [text, pair] : texts) invocation.items.push_back(model.encode(text, pair, {}));
+  for (const auto& [text, pair] : texts) invocation.add(model, text, pair, {});
 }
 
 // ---- answers
@@ -246,13 +261,15 @@ Call read_invocation(const CallRequest& request, const Model& model, int& failin
     failing = 400;
     if (auto bad = base::invalid_utf8(request.body)) fail(fmt::format("body: byte {} is not UTF-8", *bad));
     failing = 422;
-    invocation.items.push_back(model.encode(request.body, {}, {}));
+    invocation.add(model, request.body, {}, {});
   } else {
     read_json(request, model, failing, invocation);
   }
-  return {std::move(invocation.items), [form = invocation.form, &model](std::span<const float> logits) {
+  return {std::move(invocation.items),
+          [form = invocation.form, &model](std::span<const float> logits) {
             return write_answer(form, logits, model);
-          }};
+          },
+          invocation.characters};
 }
 
 Call read_predict(const CallRequest& request, const Model& model, int& failing) {
@@ -330,7 +347,7 @@ std::vector<std::span<const float>> rows_of(std::span<const float> outputs, int 
 
 tasks::Truncation read_truncation(const JsonView& request) {
   bool cut = request.get_boolean("truncate", true);
-  std::string direction = lower_case(request.get_string("truncation_direction", "right"));
+  std::string direction = base::lower_case(request.get_string("truncation_direction", "right"));
   if (direction != "right" && direction != "left") {
     request.at("truncation_direction").fail("\"left\" or \"right\"");
   }

@@ -1,8 +1,12 @@
 #include "serve/server.h"
 
+#include <condition_variable>
+#include <mutex>
+
 #include "base/error.h"
 #include "base/log.h"
 #include "base/metrics.h"
+#include "base/threads.h"
 #include "base/version.h"
 #include "http/server.h"
 #include "nn/kernel/cpu_features.h"
@@ -110,6 +114,13 @@ int serve(const ServeOptions& options, const base::StopSignals& signals) {
   service.drain();
   base::log(base::Level::info, "draining",
             {{"connections", server.connections()}, {"queued", batcher.queued()}});
+  auto refusing = base::start_thread("drain", [&](std::stop_token stop) {
+    std::mutex mutex;
+    std::unique_lock lock(mutex);
+    std::condition_variable_any never;
+    never.wait_for(lock, stop, options.drain - options.last_batches, [] { return false; });
+    if (!stop.stop_requested()) batcher.refuse_waiting();
+  });
   bool finished = server.drain(options.drain);
   base::log(base::Level::info, "stopped", {{"all_finished", finished}});
   return 0;

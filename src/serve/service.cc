@@ -47,7 +47,7 @@ struct Pending {
       add_costs(response.headers);
       return response;
     } catch (const base::Error& error) {
-      return refuse(path, 424, error);
+      return refuse(path, error.kind() == base::Kind::unavailable ? 503 : 424, error);
     } catch (const std::exception& error) {
       return refuse(path, 424, base::Error(base::Kind::internal, error.what()));
     }

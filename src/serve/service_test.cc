@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <optional>
+
 #include "http/test_wire.h"
 
 namespace textmill::serve {
@@ -106,29 +108,45 @@ TEST(Service, AnEncodingOfTheBodyIsNotUnderstood) {
   EXPECT_EQ(encoded("Identity").status, 200);
 }
 
+/// A model that is at work on "a" until `leave` opens, while "b" waits. The gates outlive what waits at them.
+class BusyService : public testing::Test {
+ protected:
+  void SetUp() override {
+    runs.send(ask("a"));
+    ASSERT_TRUE(entered.wait());
+    waits.send(ask("b"));
+    while (running->batcher.queued() == 0) std::this_thread::yield();
+    running->service.drain();
+  }
+
+  http::Gate entered, leave;
+  std::optional<Running> running{std::in_place,
+                                 [this](auto items, auto& logits) {
+                                   entered.open();
+                                   EXPECT_TRUE(leave.wait());
+                                   count(items, logits);
+                                 },
+                                 BatcherOptions{.max_batch_tokens = 1}};
+  http::Wire runs = running->wire(), waits = running->wire();
+};
+
 // What a drain cuts off is still queued: the batcher answers it after the connection is gone, and both are destroyed
 // before the server. The address sanitizer watches.
-TEST(Service, ADrainThatRunsOutOfTimeLeavesNothingDangling) {
-  http::Gate entered, leave;
-  {
-    Running running(
-        [&](auto items, auto& logits) {
-          entered.open();
-          EXPECT_TRUE(leave.wait());
-          count(items, logits);
-        },
-        {.max_batch_tokens = 1});
-    auto first = running.wire(), second = running.wire();
-    first.send(ask("a"));
-    ASSERT_TRUE(entered.wait());
-    second.send(ask("b"));
-    while (running.batcher.queued() == 0) std::this_thread::yield();
-    running.service.drain();
-    EXPECT_FALSE(running.server.drain(20ms));
-    EXPECT_EQ(first.rest(), "");
-    EXPECT_EQ(second.rest(), "");
-    leave.open();
-  }
+TEST_F(BusyService, ADrainThatRunsOutOfTimeLeavesNothingDangling) {
+  EXPECT_FALSE(running->server.drain(20ms));
+  EXPECT_EQ(runs.rest(), "");
+  EXPECT_EQ(waits.rest(), "");
+  leave.open();
+  running.reset();
+}
+
+TEST_F(BusyService, WhatWaitsTooLongInADrainIs503) {
+  running->batcher.refuse_waiting();
+  auto refused = waits.answer();
+  EXPECT_EQ(refused.status, 503);
+  EXPECT_TRUE(refused.has("Retry-After: 1"));
+  leave.open();
+  EXPECT_EQ(runs.answer().status, 200);
 }
 
 TEST(Service, ARequestThatComesWhileItDrainsIs503) {

@@ -51,33 +51,61 @@ void copy_blobs(const base::Path& database, const base::Path& objects, const bas
   base::sync_folder(to);
 }
 
+constexpr uint64_t kRoom = 1 << 20;              // a disk with less is full
+constexpr std::string_view kMaking = ".making";  // in a backup's folder, locked while it is written
+
+/// The folder of a backup that is being made, its lock held. What is left of one that was cut off is removed. Throws
+/// in_use if another makes one there, exists if it is nobody's backup.
+base::FileLock make_part(const base::Path& part) {
+  if (!fs::create_directory(part)) {
+    if (!fs::exists(part / kMaking))
+      throw base::Error(
+          base::Kind::exists,
+          fmt::format("{}: is there already, and is no backup that was cut off", part.string()));
+    base::FileLock cut_off(part / kMaking);
+    fs::remove_all(part);
+    if (!fs::create_directory(part))
+      throw base::Error(base::Kind::in_use, part.string() + ": another backup began there meanwhile");
+  }
+  fs::permissions(part, fs::perms::owner_all);
+  return base::FileLock(part / kMaking);
+}
+
 /// Each row of a query is a finding.
-constexpr std::string_view kQuick[] = {
-    "SELECT 'textmill.db: ' || integrity_check FROM pragma_integrity_check(20) WHERE integrity_check != 'ok'",
-    R"sql(SELECT 'textmill.db: a row of ' || "table" || ' belongs to none of ' || parent
-          FROM pragma_foreign_key_check)sql",
-    R"sql(SELECT 'blob ' || lower(hex(hash)) || ': counts ' || uses || ' uses, has ' || coalesce(n, 0) FROM blobs
+struct Check {
+  int64_t since;  // the format whose tables it asks
+  std::string_view sql;
+};
+constexpr Check kQuick[] = {
+    {1,
+     "SELECT 'textmill.db: ' || integrity_check FROM pragma_integrity_check(20) WHERE integrity_check != "
+     "'ok'"},
+    {1, R"sql(SELECT 'textmill.db: a row of ' || "table" || ' belongs to none of ' || parent
+          FROM pragma_foreign_key_check)sql"},
+    {1,
+     R"sql(SELECT 'blob ' || lower(hex(hash)) || ': counts ' || uses || ' uses, has ' || coalesce(n, 0) FROM blobs
           LEFT JOIN (SELECT blob, count(*) AS n FROM (SELECT blob FROM objects UNION ALL SELECT blob FROM parts)
                      GROUP BY blob) ON blob = id
-          WHERE uses != coalesce(n, 0))sql",
-    R"sql(SELECT 'object ' || CAST(key AS TEXT) || ': its bytes are lost' FROM objects
-          WHERE blob NOT IN (SELECT id FROM blobs))sql",
-    R"sql(SELECT 'object ' || CAST(key AS TEXT) || ': of ' || o.size || ' bytes, has ' || b.size
-          FROM objects o JOIN blobs b ON b.id = o.blob WHERE o.size != b.size)sql",
-    R"sql(SELECT 'upload ' || upload || ', part ' || number || ': its bytes are lost' FROM parts
-          WHERE blob NOT IN (SELECT id FROM blobs))sql",
-    R"sql(SELECT kind || ' ' || name || ': is ' || status || ', but attempt ' || number || ' is open'
+          WHERE uses != coalesce(n, 0))sql"},
+    {1, R"sql(SELECT 'object ' || CAST(key AS TEXT) || ': its bytes are lost' FROM objects
+          WHERE blob NOT IN (SELECT id FROM blobs))sql"},
+    {1, R"sql(SELECT 'object ' || CAST(key AS TEXT) || ': of ' || o.size || ' bytes, has ' || b.size
+          FROM objects o JOIN blobs b ON b.id = o.blob WHERE o.size != b.size)sql"},
+    {1, R"sql(SELECT 'upload ' || upload || ', part ' || number || ': its bytes are lost' FROM parts
+          WHERE blob NOT IN (SELECT id FROM blobs))sql"},
+    {2, R"sql(SELECT kind || ' ' || name || ': is ' || status || ', but attempt ' || number || ' is open'
           FROM resources r JOIN attempts a ON a.resource = r.id
-          WHERE NOT closed AND status IN ('Completed', 'Failed', 'Stopped'))sql",
-    R"sql(SELECT 'log stream ' || name || ': its group is lost' FROM log_streams
-          WHERE log_group NOT IN (SELECT id FROM resources))sql",
-    R"sql(SELECT 'log stream ' || name || ': counts ' || bytes || ' bytes, has ' || coalesce(n, 0) FROM log_streams
+          WHERE NOT closed AND status IN ('Completed', 'Failed', 'Stopped'))sql"},
+    {1, R"sql(SELECT 'log stream ' || name || ': its group is lost' FROM log_streams
+          WHERE log_group IS NOT NULL AND log_group NOT IN (SELECT id FROM resources))sql"},
+    {1,
+     R"sql(SELECT 'log stream ' || name || ': counts ' || bytes || ' bytes, has ' || coalesce(n, 0) FROM log_streams
           LEFT JOIN (SELECT stream, sum(bytes) AS n FROM log_blocks GROUP BY stream) ON stream = id
-          WHERE log_group IS NOT NULL AND bytes != coalesce(n, 0))sql",
-    R"sql(SELECT 'metric ' || name || ': a point that cannot be, at ' || time || ', step ' || step
+          WHERE log_group IS NOT NULL AND bytes != coalesce(n, 0))sql"},
+    {1, R"sql(SELECT 'metric ' || name || ': a point that cannot be, at ' || time || ', step ' || step
           FROM metric_points JOIN metric_series ON id = series
           WHERE step NOT IN (1, 60, 300, 3600) OR time % step != 0 OR length(known) % 16 != 0
-             OR minimum > maximum)sql"};
+             OR minimum > maximum)sql"}};
 
 /// By the parser that reads them.
 void examine_properties(Connection& connection, std::vector<std::string>& wrong) {
@@ -132,10 +160,11 @@ std::vector<std::string> examine(const base::Path& folder, bool deep) {
     Connection connection(file, Connection::Mode::read);
     auto version = connection.integer("PRAGMA user_version").value_or(0);
     auto newest = static_cast<int64_t>(schema().size());
-    if (version != newest)
-      return {fmt::format("{}: of format {}, this textmill writes {}", file.string(), version, newest)};
-    for (std::string_view sql : kQuick) {
-      Rows rows = connection.query(sql);
+    if (version < 1 || version > newest)  // an older one is migrated when a server takes it
+      return {fmt::format("{}: of format {}, this textmill reads 1 to {}", file.string(), version, newest)};
+    for (const Check& check : kQuick) {
+      if (version < check.since) continue;
+      Rows rows = connection.query(check.sql);
       while (rows.next()) wrong.push_back(rows.string(0));
     }
     examine_properties(connection, wrong);
@@ -157,22 +186,46 @@ std::vector<std::string> examine(const base::Path& folder, bool deep) {
   return wrong;
 }
 
-void Store::backup(const base::Path& to) {
-  if (fs::exists(to)) throw base::Error(base::Kind::exists, fmt::format("{}: is there already", to.string()));
-  base::Path parent = fs::absolute(to).lexically_normal().parent_path();
+void Store::backup(const base::Path& wanted) {
+  base::Path to = fs::absolute(wanted).lexically_normal();
+  if (!to.has_filename()) to = to.parent_path();
+  std::error_code closed;
+  if (fs::exists(to, closed))
+    throw base::Error(base::Kind::exists, fmt::format("{}: is there already", to.string()));
+  if (closed)
+    throw base::Error(base::Kind::denied,
+                      fmt::format("{}: the server's user: {}", to.string(), closed.message()));
+  base::Path parent = to.parent_path();
   if (!fs::is_directory(parent))
     throw base::Error(base::Kind::invalid, fmt::format("{}: not a folder", parent.string()));
   if (auto inside = fs::relative(parent, folder_); !inside.empty() && *inside.begin() != "..")
     throw base::Error(base::Kind::invalid, fmt::format("{}: inside the data folder", to.string()));
   base::Path part = to.string() + ".part";
-  fs::remove_all(part);
-  fs::create_directories(part);
-  fs::permissions(part, fs::perms::owner_all);
+  make_backup(part, to);
+}
+
+void Store::make_backup(const base::Path& part, const base::Path& to) try {
+  auto making = make_part(part);
+  try {
+    fill_backup(part, to);
+  } catch (const std::exception&) {
+    std::error_code none;
+    bool full = fs::space(part, none).available < kRoom;
+    fs::remove_all(part, none);
+    if (full) throw base::Error(base::Kind::unavailable, fmt::format("{}: the disk is full", part.string()));
+    throw;
+  }
+} catch (const fs::filesystem_error& error) {
+  throw base::Error(base::Kind::unavailable, fmt::format("{}: {}", part.string(), error.code().message()));
+}
+
+void Store::fill_backup(const base::Path& part, const base::Path& to) {
   auto paused = blobs_.pause_sweeps();
   database_.copy_to(part / "textmill.db");
   copy_blobs(part / "textmill.db", blobs_.folder(), part);
   fs::rename(part, to);
-  base::sync_folder(to.has_parent_path() ? to.parent_path() : ".");
+  fs::remove(to / kMaking);
+  base::sync_folder(to.parent_path());
 }
 
 // The database gets its name when all else is there: till then no server takes the folder, and another restore does.
@@ -181,8 +234,13 @@ void restore(const base::Path& backup, const base::Path& folder) {
     throw base::Error(base::Kind::invalid,
                       fmt::format("{}: not a backup: it holds no textmill.db", backup.string()));
   base::Path part = folder / kUnfinishedRestore;
+  if (!fs::exists(part) && fs::exists(folder) && !fs::is_empty(folder))
+    throw base::Error(base::Kind::exists, fmt::format("{}: not empty", folder.string()));
+  fs::create_directories(folder);
+  base::FileLock lock(folder / "lock");  // as a server's
   bool again = fs::exists(part);
-  if (!again && fs::exists(folder) && !fs::is_empty(folder))
+  auto is_lock = [](const auto& entry) { return entry.path().filename() == "lock"; };
+  if (!again && !std::all_of(fs::directory_iterator(folder), fs::directory_iterator(), is_lock))
     throw base::Error(base::Kind::exists, fmt::format("{}: not empty", folder.string()));
   if (auto wrong = examine(backup, true); !wrong.empty())
     throw base::Error(base::Kind::invalid, fmt::format("{} ({} findings in all)", wrong[0], wrong.size()));
@@ -190,10 +248,11 @@ void restore(const base::Path& backup, const base::Path& folder) {
     fs::remove_all(folder / "objects");
     fs::remove(part);
   }
-  fs::create_directories(folder);
   fs::permissions(folder, fs::perms::owner_all);
   copy_durably(backup / "textmill.db", part);
   copy_blobs(backup / "textmill.db", backup / "objects", folder);
+  for (const auto& entry : fs::recursive_directory_iterator(folder))  // each folder before what is in it
+    base::give_to_owner(entry.path());
   fs::rename(part, folder / "textmill.db");
   base::sync_folder(folder);
 }

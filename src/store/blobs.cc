@@ -21,10 +21,6 @@ struct Blobs::Pins {
 
 namespace {
 
-std::string hex(std::string_view hash) {
-  return base::hex({reinterpret_cast<const uint8_t*>(hash.data()), hash.size()});
-}
-
 std::string raw(const std::array<uint8_t, 32>& digest) { return {digest.begin(), digest.end()}; }
 
 /// Whatever is wrong with our own files, who sent the bytes did nothing wrong.
@@ -54,7 +50,7 @@ Blobs::Blobs(const base::Path& folder, Sync sync)
 }
 
 base::Path Blobs::path(std::string_view hash) const {
-  std::string name = hex(hash);
+  std::string name = base::hex(hash);
   return folder_ / name.substr(0, 2) / name.substr(2);
 }
 

@@ -5,7 +5,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <filesystem>
+#include <system_error>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -22,8 +24,21 @@ constexpr uintmax_t kLeastRoom = 1 << 20;  // where a write may just not fit
 constexpr const char *kFull = "the disk is full: only deletions are taken until there is space",
                      *kUnsynced = "the disk failed to sync: nothing is written any more";
 constexpr int kCheckpointPages = 4096, kRestartPages = 16384;  // of 4 KiB, in the write-ahead log
+constexpr std::chrono::seconds kCheckpointPause(2);            // after one that failed
 
 base::Path wal_of(const base::Path& file) { return file.string() + "-wal"; }
+
+bool is_nearly_full(const base::Path& folder) {
+  std::error_code unknown;
+  auto space = std::filesystem::space(folder, unknown);
+  return !unknown && space.available < kLeastRoom;
+}
+
+/// SQLite may call it an I/O error, as when the file that its connections share cannot grow.
+bool tells_full_disk(const base::Error& error, const base::Path& folder) {
+  if (error.kind() != base::Kind::unavailable) return false;
+  return std::string_view(error.what()).ends_with("disk is full") || is_nearly_full(folder);
+}
 
 void configure(Connection& connection, Sync sync) {
   // With NORMAL a commit is not synced: make_durable does that, once for all commits that wait.
@@ -37,26 +52,48 @@ void configure(Connection& connection, Sync sync) {
 
 Database::Database(const Options& options, Migrations migrations)
     : options_(options), reserve_(options.file.string() + "-reserve"), restart_at_(kRestartPages) {
-  writer_ = std::make_unique<Connection>(options.file, Connection::Mode::create);
-  writer_->script("PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL; PRAGMA cache_size = -8000;");
-  configure(*writer_, options.sync);
-  migrate(migrations);
-  // The first write of a connection makes the log file, which stays until the last connection closes.
-  writer_->script("BEGIN IMMEDIATE; COMMIT");
-  wal_ = ::open(wal_of(options.file).c_str(), O_RDONLY | O_CLOEXEC);
-  if (wal_ < 0) throw base::system_error(wal_of(options.file), errno);
-  for (int i = 0; i < options.readers; ++i) {
-    readers_.push_back(std::make_unique<Connection>(options.file, Connection::Mode::read));
-    readers_.back()->script("PRAGMA query_only = ON; PRAGMA temp_store = MEMORY;");
-  }
+  const base::Path folder = std::filesystem::absolute(options.file).parent_path();
+  for (bool again = false;; again = true) try {
+      open(migrations);
+      if (again) relieve();  // before anything else takes the space
+      break;
+    } catch (const base::Error& error) {
+      close();
+      if (!tells_full_disk(error, folder)) throw;
+      if (again || !reserve_.release())
+        throw base::Error(base::Kind::unavailable,
+                          fmt::format("{}: the disk is full, and {} cannot be opened until there is space",
+                                      folder.string(), options.file.filename().string()));
+      base::log(base::Level::warning, "reserve_given_up", {{"error", error.what()}});
+    }
+  if (is_nearly_full(folder)) reserve_.release();  // whoever starts has files to write
   checkpointer_ = base::start_thread("checkpoint", [this](std::stop_token stop) { checkpoint(stop); });
 }
 
 Database::~Database() {
   checkpointer_ = {};
+  close();
+}
+
+void Database::open(Migrations migrations) {
+  writer_ = std::make_unique<Connection>(options_.file, Connection::Mode::create);
+  writer_->script("PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL; PRAGMA cache_size = -8000;");
+  configure(*writer_, options_.sync);
+  migrate(migrations);
+  // The first write of a connection makes the log file, which stays until the last connection closes.
+  writer_->script("BEGIN IMMEDIATE; COMMIT");
+  wal_ = ::open(wal_of(options_.file).c_str(), O_RDONLY | O_CLOEXEC);
+  if (wal_ < 0) throw base::system_error(wal_of(options_.file), errno);
+  for (int i = 0; i < options_.readers; ++i) {
+    readers_.push_back(std::make_unique<Connection>(options_.file, Connection::Mode::read));
+    readers_.back()->script("PRAGMA query_only = ON; PRAGMA temp_store = MEMORY;");
+  }
+}
+
+void Database::close() {
   readers_.clear();
   writer_.reset();
-  if (wal_ >= 0) ::close(wal_);
+  if (wal_ >= 0) ::close(std::exchange(wal_, -1));
 }
 
 void Database::migrate(Migrations migrations) {
@@ -80,12 +117,17 @@ void Database::migrate(Migrations migrations) {
 void Database::commit(const std::function<void(Connection&)>& body, Purpose purpose) {
   if (sync_failed_) throw base::Error(base::Kind::unavailable, kUnsynced);
   if (purpose == Purpose::grows && !reserve_.hold()) throw base::Error(base::Kind::unavailable, kFull);
-  try {
-    commit(body);
-  } catch (const base::Error& error) {
-    if (purpose == Purpose::grows || error.kind() != base::Kind::unavailable || !reserve_.release()) throw;
-    commit(body);
-  }
+  for (int tried = 0;; ++tried) try {
+      return commit(body);
+    } catch (const base::Error& error) {
+      bool full = error.kind() == base::Kind::unavailable && !sync_failed_;
+      if (purpose == Purpose::grows || !full) throw;
+      // The reserve is for a deletion, and at once for the log: what later deletions write there must not fill the disk
+      // before the tables have grown by what it holds.
+      reserve_.release();
+      copy_log("TRUNCATE");  // and gives back what it has for what was rolled back
+      if (tried == 2) throw;
+    }
 }
 
 void Database::commit(const std::function<void(Connection&)>& body) {
@@ -176,15 +218,14 @@ std::string Database::trouble() {
   return room ? "" : kFull;
 }
 
-// After a commit, under the mutex. The checkpointer copies the log into the file beside the writers; but SQLite begins
-// its log anew only when a writer finds all of it copied and unread, which under steady load needs a short stop.
+// After a commit, under the mutex; it does not fail, for the facts are committed. The checkpointer copies the log into
+// the file beside the writers; but SQLite begins its log anew only when a writer finds all of it copied and unread,
+// which under steady load needs a short stop.
 void Database::tend_log() {
   int pages = writer_->wal_pages();
   reserve_.cover(int64_t{pages} * kPage);
   if (pages >= restart_at_) {
-    Rows rows = writer_->query("PRAGMA wal_checkpoint(RESTART)");
-    bool restarted =
-        rows.next() && rows.integer(0) == 0;  // else somebody still reads: a backup takes its time
+    bool restarted = copy_log("RESTART");  // else somebody still reads: a backup takes its time
     restart_at_ = (restarted ? 0 : pages) + kRestartPages;
   } else if (pages >= kCheckpointPages) {
     std::lock_guard lock(checkpoint_mutex_);
@@ -194,23 +235,39 @@ void Database::tend_log() {
 }
 
 void Database::checkpoint(std::stop_token stop) {
-  Connection connection(options_.file, Connection::Mode::read);
-  configure(connection, options_.sync);
   std::unique_lock lock(checkpoint_mutex_);
-  while (checkpoint_due_.wait(lock, stop, [&] { return log_is_long_; })) {
+  while (checkpoint_due_.wait(lock, stop, [&] { return log_is_long_; }) && !stop.stop_requested()) {
     lock.unlock();
-    connection.execute("PRAGMA wal_checkpoint(PASSIVE)");
+    bool copied = copy_log("PASSIVE");
     lock.lock();
-    log_is_long_ = false;
+    log_is_long_ = !copied;
+    if (!copied) checkpoint_due_.wait_for(lock, stop, kCheckpointPause, [] { return false; });
   }
 }
 
-void Database::relieve() {
-  Connection connection(options_.file, Connection::Mode::read);
-  configure(connection, options_.sync);
-  Rows rows = connection.query("PRAGMA wal_checkpoint(TRUNCATE)");
-  if (rows.next() && rows.integer(0) == 0) reserve_.cover(0);
+// What most of the reserve is for: the file grows by up to what the log holds. Who holds the mutex of the writer may
+// wait for a loan, so nobody who has one may wait for that mutex. False if it failed, which is logged once, or if
+// somebody still reads the log.
+bool Database::copy_log(std::string_view mode) {
+  std::lock_guard one_at_a_time(copying_);  // SQLite refuses a second
+  for (std::unique_lock<std::mutex> loan;; loan = reserve_.lend()) try {
+      Connection connection(options_.file, Connection::Mode::read);
+      configure(connection, options_.sync);
+      Rows rows = connection.query(fmt::format("PRAGMA wal_checkpoint({})", mode));
+      bool done = rows.next() && rows.integer(0) == 0;
+      if (!done) return false;
+      reserve_.cover((rows.integer(1) - rows.integer(2)) * kPage);  // pages in the log, and those copied
+      copying_fails_ = false;
+      return true;
+    } catch (const base::Error& error) {
+      if (!loan && error.kind() == base::Kind::unavailable) continue;
+      if (!copying_fails_.exchange(true))
+        base::log(base::Level::error, "log_not_copied", {{"error", error.what()}});
+      return false;
+    }
 }
+
+void Database::relieve() { copy_log("TRUNCATE"); }
 
 Database::Reader::Reader(const Database& from) : database(from) {
   {

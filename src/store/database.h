@@ -42,7 +42,8 @@ class Database {
   };
 
   /// Opens or creates the file, and brings it to the newest version in one transaction, after a copy to
-  /// FILE.before-N. Throws conflict if the file is of a newer version than `migrations` knows.
+  /// FILE.before-N. Throws conflict if the file is of a newer version than `migrations` knows. On a full disk it gives
+  /// up the reserve, so that a server starts there, to read and to delete.
   Database(const Options& options, Migrations migrations);
   Database(const Database&) = delete;
   ~Database();
@@ -114,6 +115,8 @@ class Database {
     const Database& database;
   };
 
+  void open(Migrations migrations);
+  void close();
   void migrate(Migrations migrations);
   void commit(const std::function<void(Connection&)>& body, Purpose purpose);
   void commit(const std::function<void(Connection&)>& body);
@@ -121,6 +124,7 @@ class Database {
   void close_group(std::unique_lock<std::mutex>& lock);
   void sync_log(uint64_t commit);
   void tend_log();
+  bool copy_log(std::string_view mode);
   void checkpoint(std::stop_token stop);
 
   const Options options_;
@@ -149,7 +153,9 @@ class Database {
   std::mutex checkpoint_mutex_;
   std::condition_variable_any checkpoint_due_;
   bool log_is_long_ = false;  // for the checkpointer to copy into the file
-  int restart_at_;            // pages in the log at which a commit begins it anew
+  std::mutex copying_;
+  std::atomic<bool> copying_fails_ = false;
+  int restart_at_;  // pages in the log at which a commit begins it anew
   std::jthread checkpointer_;
 };
 

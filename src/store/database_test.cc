@@ -1,10 +1,13 @@
 #include "store/database.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <barrier>
+#include <chrono>
+#include <csignal>
 #include <fstream>
 #include <thread>
 
@@ -169,6 +172,60 @@ TEST_F(DatabaseTest, TheLogStaysShort) {
       c.execute("INSERT OR REPLACE INTO facts(id, text) VALUES (1, ?)", big + std::to_string(i));
     });
   EXPECT_LT(std::filesystem::file_size(file.string() + "-wal"), 150u << 20);
+}
+
+// A file that may not grow stands for a full disk. The copying of the log fails beside the writers, and later does not.
+TEST_F(DatabaseTest, WritersGoOnWhileTheLogCannotBeCopied) {
+  using namespace std::chrono_literals;
+  Database database = open(kFirst, Sync::process);
+  std::string big(1 << 20, 'x');
+  int facts = 0;
+  auto add = [&](int count) {
+    while (count-- > 0)
+      database.write([&](Connection& c) {
+        c.execute("INSERT INTO facts(text) VALUES (?)", std::to_string(facts++) + big);
+      });
+  };
+  add(20);
+  do database.relieve();  // does nothing while the checkpointer is at it
+  while (std::filesystem::file_size(file.string() + "-wal") > 0);
+  auto size = std::filesystem::file_size(file);
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+  auto* handler = std::signal(SIGXFSZ, SIG_IGN);
+  rlimit small{.rlim_cur = size, .rlim_max = before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
+  EXPECT_NO_THROW(add(9));  // twice in the log, for the index: 18 MiB
+  std::this_thread::sleep_for(500ms);
+  EXPECT_EQ(std::filesystem::file_size(file), size);
+  EXPECT_NO_THROW(add(1));
+  EXPECT_EQ(count(database), facts);
+  setrlimit(RLIMIT_FSIZE, &before);
+  std::signal(SIGXFSZ, handler);
+  for (int i = 0; i < 200 && std::filesystem::file_size(file) == size; ++i) std::this_thread::sleep_for(50ms);
+  EXPECT_GT(std::filesystem::file_size(file), size);  // without another commit
+}
+
+TEST_F(DatabaseTest, GivesUpTheReserveOfAnEarlierProcess) {
+  base::Path place = folder.path() / "reserve";
+  EXPECT_TRUE(Reserve(place).hold());
+  Reserve reserve(place);
+  EXPECT_TRUE(reserve.release());
+  EXPECT_FALSE(std::filesystem::exists(place));
+  EXPECT_FALSE(reserve.release());
+}
+
+TEST_F(DatabaseTest, NobodyTakesALentReserve) {
+  base::Path place = folder.path() / "reserve";
+  Reserve reserve(place);
+  EXPECT_TRUE(reserve.hold());
+  auto loan = reserve.lend();
+  std::jthread other([&] { EXPECT_TRUE(reserve.hold()); });
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  EXPECT_FALSE(std::filesystem::exists(place));
+  loan.unlock();
+  other.join();
+  EXPECT_TRUE(std::filesystem::exists(place));
 }
 
 TEST_F(DatabaseTest, GivesSpaceBack) {

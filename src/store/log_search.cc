@@ -81,8 +81,10 @@ std::vector<FoundEvent> search(Connection& connection, const EventQuery& query,
     }
   };
   std::vector<std::jthread> helpers;
-  if (candidates.size() >= kWorthThreads)
-    for (int i = 1; i < base::usable_cpus(); ++i) helpers.emplace_back(work);
+  if (candidates.size() >= kWorthThreads) {
+    static const int cpus = base::usable_cpus();  // reads files
+    for (int i = 1; i < cpus; ++i) helpers.emplace_back(work);
+  }
   work();
   helpers.clear();
   if (failure) std::rethrow_exception(failure);

@@ -11,26 +11,35 @@ constexpr int64_t kDay = 86'400'000;                       // milliseconds
 constexpr uint64_t kSmall = 256 << 10, kMerged = 1 << 20;  // bytes of messages
 constexpr int kAtOnce = 256;                               // blocks per transaction
 
-/// Deletes some of a stream's blocks. True if it found as many as it may.
-bool delete_blocks(Connection& connection, int64_t stream, int64_t before) {
+/// Deletes at most so many of a stream's blocks; how many.
+int64_t delete_blocks(Connection& connection, int64_t stream, int64_t before, int64_t most) {
   int64_t deleted = connection.execute(
       "DELETE FROM log_blocks WHERE id IN (SELECT id FROM log_blocks WHERE stream = ? AND first < ? AND last "
       "< ? LIMIT ?)",
-      stream, before, before, kAtOnce);
+      stream, before, before, most);
   if (deleted > 0)
     connection.execute(
         "UPDATE log_streams SET (bytes, first_event) ="
         " (SELECT coalesce(sum(bytes), 0), min(first) FROM log_blocks WHERE stream = ?1) WHERE id = ?1",
         stream);
-  return deleted == kAtOnce;
+  return deleted;
 }
 
 bool purge_deleted(Database& database) {
-  auto stream = database.read(
-      [](Connection& c) { return c.integer("SELECT id FROM log_streams WHERE log_group IS NULL LIMIT 1"); });
-  if (!stream) return false;
+  std::vector<int64_t> streams;
+  database.read([&](Connection& c) {
+    Rows rows = c.query("SELECT id FROM log_streams WHERE log_group IS NULL LIMIT ?", kAtOnce);
+    while (rows.next()) streams.push_back(rows.integer(0));
+  });
+  if (streams.empty()) return false;
   database.write([&](Connection& c) {
-    if (!delete_blocks(c, *stream, INT64_MAX)) c.execute("DELETE FROM log_streams WHERE id = ?", *stream);
+    int64_t left = kAtOnce;
+    for (int64_t stream : streams) {
+      int64_t deleted = delete_blocks(c, stream, INT64_MAX, left);
+      if (deleted == left) return;
+      left -= deleted;
+      c.execute("DELETE FROM log_streams WHERE id = ?", stream);
+    }
   });
   return true;
 }
@@ -53,7 +62,8 @@ bool purge_expired(Database& database, base::WallTime now) {
   });
   bool more = false;
   for (const Expired& e : expired)
-    more |= database.write([&](Connection& c) { return delete_blocks(c, e.stream, e.before); });
+    more |= database.write(
+        [&](Connection& c) { return delete_blocks(c, e.stream, e.before, kAtOnce) == kAtOnce; });
   return more;
 }
 

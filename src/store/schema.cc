@@ -157,6 +157,11 @@ CREATE INDEX open_attempts ON attempts (id) WHERE NOT closed;
     // is found by it.
     R"sql(
 UPDATE OR IGNORE resources SET key = lower(key) WHERE kind IN ('role', 'policy');
+)sql",
+    // All that a list may filter by, so that what does not match is passed over without its body's pages.
+    R"sql(
+DROP INDEX resources_by_creation;
+CREATE INDEX listed_resources ON resources (kind, created, id, key, status, modified);
 )sql"};
 
 }  // namespace

@@ -22,6 +22,14 @@ constexpr Age kAges[] = {
 
 int64_t floor_to(int64_t time, int64_t step) { return time - ((time % step) + step) % step; }
 
+/// When values of that age and time are to be rolled up: whole steps of the next length only, so that a step is once.
+int64_t due(const Age& age, int64_t time) {
+  int64_t whole = std::max(age.next, age.step);
+  return floor_to(time, whole) + whole + age.keep;
+}
+
+const Age& age_of(int step) { return *std::ranges::find(kAges, step, &Age::step); }
+
 // "k\0v\0k\0v\0": sorted, since the map is.
 std::string packed(const Dimensions& dimensions) {
   std::string out;
@@ -85,19 +93,36 @@ void put_point(Connection& connection, int64_t series, int64_t time, int step, c
       "INSERT OR REPLACE INTO metric_points (series, step, time, count, sum, minimum, maximum, known)"
       " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
       series, step, time, all.count(), all.sum(), all.minimum(), all.maximum(), Bytes{known});
-  connection.execute("UPDATE metric_series SET changed = ?2 WHERE id = ?1 AND changed < ?2", series, time);
+  connection.execute(
+      "UPDATE metric_series SET changed = max(changed, ?2), tend_at = min(tend_at, ?3) WHERE id = ?1 AND"
+      " (changed < ?2 OR tend_at > ?3)",
+      series, time, due(age_of(step), time));
 }
 
 std::vector<Series> find_series(Connection& connection, const SeriesFilter& filter) {
   std::vector<Series> found;
   std::optional<std::string> dimensions;
   if (filter.dimensions) dimensions = packed(*filter.dimensions);
+  // What is not asked for must not keep SQLite from its index, nor be the pages before read again.
+  auto where = [](bool asked, std::string_view condition, int parameter) {
+    return asked ? std::string(condition) : fmt::format("?{} IS NULL", parameter);
+  };
+  std::optional<std::string> space,
+      name;  // of `after`; a name may have a line's end in it: then this is less
+  if (size_t end = filter.after.find('\n'); end != std::string::npos) {
+    space = filter.after.substr(0, end);
+    name = filter.after.substr(end + 1, filter.after.find('\n', end + 1) - end - 1);
+  }
   Rows rows = connection.query(
-      "SELECT id, space, name, dimensions, unit FROM metric_series WHERE (?1 IS NULL OR space = ?1)"
-      " AND (?2 IS NULL OR name = ?2) AND (?3 IS NULL OR unit = ?3) AND (?4 IS NULL OR dimensions = ?4)"
-      " AND (?5 IS NULL OR changed >= ?5) ORDER BY space, name, dimensions, unit",
+      fmt::format(
+          "SELECT id, space, name, dimensions, unit FROM metric_series WHERE {} AND {} AND {} AND {} AND {}"
+          " AND {} ORDER BY space, name, dimensions, unit",
+          where(filter.space.has_value(), "space = ?1", 1), where(filter.name.has_value(), "name = ?2", 2),
+          where(filter.unit.has_value(), "unit = ?3", 3), where(dimensions.has_value(), "dimensions = ?4", 4),
+          where(filter.changed_since.has_value(), "changed >= ?5", 5),
+          space ? "(space, name) >= (?6, ?7)" : "?6 IS ?7"),
       filter.space, filter.name, filter.unit, dimensions ? std::optional(Bytes{*dimensions}) : std::nullopt,
-      filter.changed_since);
+      filter.changed_since, space, name);
   while (found.size() < filter.limit && rows.next()) {
     Series series{rows.integer(0), rows.string(1), rows.string(2), rows.string(4), unpacked(rows.text(3))};
     if (has(series.dimensions, filter) && (filter.after.empty() || place(series) > filter.after))
@@ -121,9 +146,9 @@ std::vector<Bin> read_series(Connection& connection, int64_t series, int64_t fro
 
 namespace {
 
-void roll_up(Connection& connection, int64_t series, int64_t now) {
+/// True while the series has values.
+bool roll_up(Connection& connection, int64_t series, int64_t now) {
   for (const Age& age : kAges) {
-    // Whole steps of the next length only: a step is rolled up once.
     int64_t before = floor_to(now - age.keep, std::max(age.next, age.step));
     std::map<int64_t, Distribution> coarse;
     if (age.next) {
@@ -137,26 +162,41 @@ void roll_up(Connection& connection, int64_t series, int64_t now) {
     connection.execute("DELETE FROM metric_points WHERE series = ? AND step = ? AND time < ?", series,
                        age.step, before);
   }
-  if (!connection.integer("SELECT 1 FROM metric_points WHERE series = ? LIMIT 1", series))
-    connection.execute("DELETE FROM metric_series WHERE id = ?", series);
+  return connection.integer("SELECT 1 FROM metric_points WHERE series = ? LIMIT 1", series).has_value();
+}
+
+/// When the first of a series' values is due.
+int64_t next_due(Connection& connection, int64_t series) {
+  int64_t next = INT64_MAX;
+  for (const Age& age : kAges)
+    if (auto first = connection.integer("SELECT min(time) FROM metric_points WHERE series = ? AND step = ?",
+                                        series, age.step))
+      next = std::min(next, due(age, *first));
+  return next;
 }
 
 }  // namespace
 
 bool tend_series(Database& database, base::WallTime now) {
-  constexpr size_t kAtOnce = 32;
+  constexpr size_t kAtOnce = 256;
   int64_t seconds = std::chrono::duration_cast<std::chrono::seconds>(now.time_since_epoch()).count();
-  std::vector<int64_t> due;
+  std::vector<int64_t> ready;
   database.read([&](Connection& c) {
     Rows rows = c.query("SELECT id FROM metric_series WHERE tend_at <= ? LIMIT ?", seconds, kAtOnce);
-    while (rows.next()) due.push_back(rows.integer(0));
+    while (rows.next()) ready.push_back(rows.integer(0));
   });
-  for (int64_t series : due)
-    database.write([&](Connection& c) {
-      roll_up(c, series, seconds);
-      c.execute("UPDATE metric_series SET tend_at = ? WHERE id = ?", seconds + kHour, series);
-    });
-  return due.size() == kAtOnce;
+  if (ready.empty()) return false;
+  database.write([&](Connection& c) {
+    for (int64_t series : ready) {
+      if (roll_up(c, series, seconds))
+        // At most once an hour: one that is written to has values that fall due each minute.
+        c.execute("UPDATE metric_series SET tend_at = ? WHERE id = ?",
+                  std::max(next_due(c, series), seconds + kHour), series);
+      else
+        c.execute("DELETE FROM metric_series WHERE id = ?", series);
+    }
+  });
+  return ready.size() == kAtOnce;
 }
 
 }  // namespace textmill::store

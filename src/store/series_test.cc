@@ -114,6 +114,32 @@ TEST_F(SeriesTest, BinsBeginAtTheStart) {
   EXPECT_TRUE(read(id, 0, 600, 1).empty());
 }
 
+// Many series, of which none has anything to roll up: looked at once, and not before that is so again.
+TEST_F(SeriesTest, IsLeftAloneTillItsValuesAreDue) {
+  constexpr int64_t kHour = 3600, kNow = 1'000'000 * kHour;
+  auto tend = [&](int64_t now) {
+    int calls = 1;
+    while (tend_series(database, base::WallTime(std::chrono::seconds(now)))) ++calls;
+    return calls;
+  };
+  auto next = [&] {
+    return *database.read([](Connection& c) { return c.integer("SELECT min(tend_at) FROM metric_series"); });
+  };
+  std::vector<int64_t> ids;
+  for (int i = 0; i < 600; ++i)
+    ids.push_back(enter({.space = "S", .name = std::to_string(i), .unit = "None"}));
+  for (int64_t id : ids) put(id, kNow - 5, 1, Distribution::of(1));
+  EXPECT_LE(tend(kNow), 3) << "some hundred are one transaction";
+  EXPECT_GE(next(), kNow + 3 * kHour - 60) << "a step of a second is kept for three hours";
+  EXPECT_LE(next(), kNow + 3 * kHour + 60);
+  put(ids[0], kNow - 20 * 24 * kHour, 60, Distribution::of(1));
+  EXPECT_LE(next(), kNow) << "what comes late is due at once";
+  tend(kNow);
+  EXPECT_EQ(read(ids[0], kNow - 20 * 24 * kHour, kNow - 19 * 24 * kHour, 300).size(), 1u);
+  EXPECT_TRUE(read(ids[0], kNow - 20 * 24 * kHour, kNow - 19 * 24 * kHour, 60).empty());
+  EXPECT_GE(next(), kNow + kHour);
+}
+
 // Two years of values, tended as time goes by: sums stay right at every period that is still kept, and the disk is bounded.
 TEST_F(SeriesTest, GrowsCoarseWithAge) {
   constexpr int64_t kDay = 86400, kNow = 800 * kDay;

@@ -22,6 +22,7 @@ using namespace std::chrono_literals;
 constexpr auto kRound = 2s, kHandover = 1s;
 constexpr int kSweepEvery = 5;  // rounds
 constexpr int64_t kFreePages = 1024;
+constexpr int kFewPages = 256;  // at a time on a full disk, where each takes a page of the log first
 
 base::Path made(const base::Path& folder) {
   if (std::filesystem::exists(folder / kUnfinishedRestore))
@@ -75,27 +76,34 @@ void Store::keep_up(std::stop_token stop) {
 
 void Store::round(std::stop_token stop, bool sweep) {
   bool short_of_space = !database_.has_room();
+  if (short_of_space) database_.relieve();  // what follows writes into the log
   if (sweep || short_of_space) {
     blobs_.sweep(database_);
     auto free = database_.read([](Connection& c) { return c.integer("PRAGMA freelist_count").value_or(0); });
-    if (free > (short_of_space ? 0 : kFreePages)) database_.shrink(kFreePages);
+    if (free > (short_of_space ? 0 : kFreePages)) database_.shrink(short_of_space ? kFewPages : kFreePages);
   }
   if (short_of_space) return database_.relieve();
   auto now = base::wall_now();
-  while (!stop.stop_requested() && tend_logs(database_, now)) {}
-  while (!stop.stop_requested() && tend_series(database_, now)) {}
+  // Each gets its turn, and what is left waits, so that the next round may sweep.
+  auto end = base::steady_now() + kRound;
+  for (bool more = true; more && !stop.stop_requested() && base::steady_now() < end;) {
+    bool logs = tend_logs(database_, now);
+    more = tend_series(database_, now) || logs;
+  }
 }
 
 std::string Store::secret(std::string_view name) {
-  return database_.write([&](Connection& c) {
-    {
-      Rows rows = c.query("SELECT value FROM settings WHERE name = ?", name);
-      if (rows.next()) return rows.string(0);
-    }
-    std::string secret = random_bytes(32);
-    c.execute("INSERT INTO settings (name, value) VALUES (?, ?)", name, Bytes{secret});
-    return secret;
-  });
+  return database_.write(
+      [&](Connection& c) {
+        {
+          Rows rows = c.query("SELECT value FROM settings WHERE name = ?", name);
+          if (rows.next()) return rows.string(0);
+        }
+        std::string secret = random_bytes(32);
+        c.execute("INSERT INTO settings (name, value) VALUES (?, ?)", name, Bytes{secret});
+        return secret;
+      },
+      Purpose::frees);  // for it is only read, but for once: a server starts on a full disk too
 }
 
 std::string random_bytes(size_t count) {

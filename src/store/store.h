@@ -42,9 +42,11 @@ class Store {
 
   /// A copy in a new folder, of one moment, while all goes on: all that was acknowledged, but not what runs (attempts,
   /// unpacked models, environments). It appears whole or not at all.
-  void backup(const base::Path& to);
+  void backup(const base::Path& wanted);
 
  private:
+  void make_backup(const base::Path& part, const base::Path& to);
+  void fill_backup(const base::Path& part, const base::Path& to);
   void keep_up(std::stop_token stop);
   void round(std::stop_token stop, bool sweep);
 
@@ -55,8 +57,8 @@ class Store {
   std::jthread upkeep_;
 };
 
-/// Unpacks a backup into a folder that is empty, not there or has an unfinished restore, and examines it. Throws invalid naming what is wrong with
-/// the backup.
+/// Unpacks a backup into a folder that is empty, not there or has an unfinished restore, and examines it. Throws invalid
+/// naming what is wrong with the backup.
 void restore(const base::Path& backup, const base::Path& folder);
 
 /// What is wrong in a data folder, a line each. `deep` reads every byte.

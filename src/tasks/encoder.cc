@@ -60,20 +60,15 @@ PackedItem Encoder::encode(std::string_view text, std::optional<std::string_view
   auto most =
       static_cast<size_t>(truncation.max_length ? state_->folder.max_length(truncation.max_length, {}).tokens
                                                 : state_->max_length.tokens);
+  const bool begin_of_pair = truncation.too_long == TooLong::cut_begin && pair.has_value();
   text::EncodeOptions options;
-  if (truncation.too_long == TooLong::cut_end) options.max_length = most;
+  if (truncation.too_long != TooLong::refuse && !begin_of_pair) options.max_length = most;
+  if (truncation.too_long == TooLong::cut_end) options.side = text::Side::right;
+  if (truncation.too_long == TooLong::cut_begin) options.side = text::Side::left;
   auto encoding = state_->tokenizer->encode(text, pair, options);
-  if (size_t tokens = encoding.size(); tokens > most) {
-    if (truncation.too_long == TooLong::refuse || pair) {
-      throw Error(Kind::invalid, fmt::format("{} tokens, at most {}{}", tokens, most,
-                                             pair ? " (the beginning of a pair is not cut)" : ""));
-    }
-    auto cut = [&](std::vector<int32_t>& column) {  // what is before the text stays
-      auto begin = column.begin() + (state_->tokenizer->encode("").size() > 1);
-      column.erase(begin, begin + static_cast<ptrdiff_t>(tokens - most));
-    };
-    cut(encoding.ids);
-    cut(encoding.type_ids);
+  if (encoding.size() > most) {
+    throw Error(Kind::invalid, fmt::format("{} tokens, at most {}{}", encoding.size(), most,
+                                           begin_of_pair ? " (the beginning of a pair is not cut)" : ""));
   }
   return {std::move(encoding.ids), std::move(encoding.type_ids)};
 }

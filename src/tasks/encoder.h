@@ -26,14 +26,15 @@ struct EncoderOptions {
 
 /// What happens to a text of more tokens than allowed.
 enum class TooLong : uint8_t {
-  cut_end,    // the longer text of a pair loses tokens at its end first
+  cut,        // where the tokenizer's files say, else as cut_end
+  cut_end,    // of a pair the longer text first, unless tokenizer.json says another
   cut_begin,  // of single texts only
   refuse,
 };
 
 struct Truncation {
   std::optional<int> max_length;  // by default Encoder::max_length()
-  TooLong too_long = TooLong::cut_end;
+  TooLong too_long = TooLong::cut;
 };
 
 /// An encoder with a row of numbers for each text: a logit per label, or, of a folder without a head, an embedding.

@@ -19,10 +19,10 @@ TEST(Labels, by_number_if_all_are_integers) {
   EXPECT_EQ(label_vocabulary({"1", "01", "0"}), (Labels{"0", "01", "1"}));
 }
 
-TEST(Labels, an_integer_beyond_64_bits_is_a_word) {
-  EXPECT_EQ(label_vocabulary({"9", "99999999999999999999"}), (Labels{"9", "99999999999999999999"}));
-  EXPECT_EQ(label_vocabulary({"10", "9", "99999999999999999999"}),
-            (Labels{"10", "9", "99999999999999999999"}));
+TEST(Labels, integers_may_be_of_any_length) {
+  EXPECT_EQ(label_vocabulary({"10", "9", "99999999999999999999", "-99999999999999999999", "-9", "-0", "0"}),
+            (Labels{"-99999999999999999999", "-9", "-0", "0", "9", "10", "99999999999999999999"}));
+  EXPECT_EQ(label_vocabulary({"10", "9", "-"}), (Labels{"-", "10", "9"}));
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <filesystem>
 #include <set>
 
@@ -13,6 +14,7 @@
 #include "base/log.h"
 #include "format/archive.h"
 #include "nn/checkpoint.h"
+#include "tasks/columns.h"
 #include "tasks/labels.h"
 
 namespace textmill::tasks {
@@ -41,6 +43,18 @@ constexpr Architecture kArchitectures[] = {{"bert", "BertForSequenceClassificati
                                            {"xlm-roberta", "XLMRobertaForSequenceClassification"},
                                            {"camembert", "CamembertForSequenceClassification"}};
 
+/// transformers' class of the folder, if it ends in a head that is not built. Those of pretraining go with the body: they
+/// answer nothing that is asked here, and their encoders are what people embed with.
+std::string read_other_head(const JsonView& config) {
+  auto list = config.find("architectures");
+  auto names = list ? list->strings() : std::vector<std::string>{};
+  size_t at = names.empty() ? std::string::npos : names[0].rfind("For");
+  if (at == std::string::npos) return {};
+  std::string task = names[0].substr(at);
+  bool built = task == "ForSequenceClassification" || task == "ForMaskedLM" || task == "ForPreTraining";
+  return built ? "" : names[0];
+}
+
 std::vector<std::string> read_labels(const JsonView& config, int count) {
   std::vector<std::string> labels(count);
   for (int id = 0; id < count; id++) labels[id] = fmt::format("LABEL_{}", id);
@@ -50,7 +64,7 @@ std::vector<std::string> read_labels(const JsonView& config, int count) {
     size_t id = 0;
     for (char c : key) id = c >= '0' && c <= '9' && id < labels.size() ? id * 10 + (c - '0') : labels.size();
     if (key.empty() || id >= labels.size()) label.fail(fmt::format("ids from 0 to {}", count - 1));
-    labels[id] = label.string();
+    labels[id] = label.value().integer() ? to_text(label.value()) : label.string();
   }
   std::set<std::string_view> seen;
   for (const std::string& label : labels)
@@ -84,6 +98,17 @@ std::string body_name(std::span<nn::Weight* const> weights) {
   return weights[0]->name.substr(0, weights[0]->name.find('.'));
 }
 
+/// As the tensors' names have them: "encoder.layer.N.".
+int count_layers(const nn::Safetensors& stored) {
+  constexpr std::string_view kLayer = ".layer.";
+  int layers = 0;
+  for (const auto& [name, tensor] : stored.tensors()) {
+    size_t at = name.find(kLayer);
+    if (at != std::string::npos) layers = std::max(layers, std::atoi(name.c_str() + at + kLayer.size()) + 1);
+  }
+  return layers;
+}
+
 /// Without those of the head.
 std::vector<nn::Weight*> body_fields(models::TextClassifier& model) {
   auto body = nn::fields(model), head = nn::fields(model.head);
@@ -103,14 +128,17 @@ Error no_tokenizer(const Path& model, const char* why) {
 }
 
 /// The configuration of a classifier with these labels, as transformers writes it.
-Json config_for(Json config, const std::vector<std::string>& labels) {
+Json config_for(Json config, const std::vector<std::string>& labels, const data::Columns& columns) {
   std::string type = JsonView(config, "config.json").at("model_type").string();
   for (const auto& [model_type, name] : kArchitectures) {
     if (type == model_type) config.set("architectures", Json::array(std::vector{name}));
   }
+  // What transformers once wrote of the folder that it had loaded: it names the base of the base.
+  std::erase_if(*config.object(), [](const auto& member) { return member.name == "_name_or_path"; });
   Json maps = label_maps(labels);
   for (auto& [name, map] : *maps.object()) config.set(name, std::move(map));
   config.set("problem_type", "single_label_classification");
+  set_columns(config, columns);
   if (config.find("num_labels")) config.set("num_labels", labels.size());
   for (const char* dtype : {"dtype", "torch_dtype"}) {
     if (config.find(dtype)) config.set(dtype, "float32");
@@ -136,7 +164,7 @@ ModelFolder::ModelFolder(const Path& path) : path_(path), folder_(path) {
   labels_ = read_labels(config, architecture_.labels);
   quantization_ = read_quantization(config, folder_);
   problem_type_ = config.get_string("problem_type", "");
-  if (!fs::exists(folder_ / "model.safetensors") && !fs::exists(folder_ / "model.safetensors.index.json")) {
+  if (!nn::holds_model(folder_)) {
     const char* other = fs::exists(folder_ / "pytorch_model.bin")
                             ? " (pytorch_model.bin is not read: save it again with transformers)"
                             : "";
@@ -145,7 +173,11 @@ ModelFolder::ModelFolder(const Path& path) : path_(path), folder_(path) {
   stored_ = std::make_unique<nn::Safetensors>(folder_);
   models::ClassifierHead head(architecture_);
   nn::fields(head);  // names the weights
-  has_head_ = stored_->find(head.out.weight.name) != nullptr;
+  other_head_ = read_other_head(config);
+  has_head_ = other_head_.empty() && stored_->find(head.out.weight.name) != nullptr;
+  if (int stored = count_layers(*stored_); stored > architecture_.layers)
+    base::log(base::Level::warning, "unread_layers",
+              {{"model", path.string()}, {"stored", stored}, {"num_hidden_layers", architecture_.layers}});
 }
 
 ScoreFunction ModelFolder::score_function() const {
@@ -172,14 +204,20 @@ std::optional<nn::PackedCache> ModelFolder::packed_cache() const {
   return nn::PackedCache{folder_, sum};
 }
 
-void ModelFolder::require_head() const {
-  if (has_head()) return;
+void ModelFolder::require_built_head() const {
+  if (other_head_.empty()) return;
   throw Error(Kind::invalid,
-              path_.string() + ": a bare encoder, without a classification head; train it first");
+              fmt::format("{}: architectures: \"{}\": its head is not built; `textmill train` makes a "
+                          "text classifier of its encoder",
+                          (path_ / "config.json").string(), other_head_));
 }
 
 std::unique_ptr<models::TextClassifier> ModelFolder::load() const {
-  require_head();
+  require_built_head();
+  if (!has_head_) {
+    throw Error(Kind::invalid,
+                path_.string() + ": a bare encoder, without a classification head; train it first");
+  }
   return load_all(architecture_);
 }
 
@@ -188,6 +226,7 @@ SentenceModules ModelFolder::sentence_modules() const {
 }
 
 std::unique_ptr<models::TextClassifier> ModelFolder::load_encoder() const {
+  require_built_head();
   if (has_head_) return load_all(architecture_);
   auto model = std::make_unique<models::TextClassifier>(architecture_);
   auto body = body_fields(*model);
@@ -285,6 +324,14 @@ MaxLength ModelFolder::max_length(std::optional<int> flag, const text::Tokenizer
   return at_most(most, "config.json");
 }
 
+std::optional<std::string> model_file_in(const Path& folder) {
+  std::vector<const char*> names{"config.json", kSentenceConfig, "modules.json"};
+  names.insert(names.end(), std::begin(kTokenizerFiles), std::end(kTokenizerFiles));
+  for (const char* name : names)
+    if (fs::exists(folder / name)) return name;
+  return {};
+}
+
 void write_quantized_folder(const Path& to, const ModelFolder& base, models::TextClassifier& model,
                             const Json& quantization) {
   fs::create_directories(to);
@@ -295,19 +342,21 @@ void write_quantized_folder(const Path& to, const ModelFolder& base, models::Tex
   config.set("quantization_config", quantization);
   base::write_file_durably(to / "config.json", format::to_pretty_text(config));
   auto weights = base.has_head() ? nn::fields(model) : body_fields(model);
-  nn::save_weights(weights, to / "model.safetensors");
+  nn::save_model(weights, to);
 }
 
 void write_model_folder(const Path& to, const ModelFolder& base, models::TextClassifier& model,
-                        const std::vector<std::string>& labels, int max_length) {
+                        const std::vector<std::string>& labels, int max_length,
+                        const data::Columns& columns) {
   fs::create_directories(to);
   copy_tokenizer(base, to);
   base::write_file_durably(to / kSentenceConfig,
                            format::to_pretty_text(Json::object({{"max_seq_length", max_length}})));
-  base::write_file_durably(to / "config.json", format::to_pretty_text(config_for(base.config(), labels)));
+  base::write_file_durably(to / "config.json",
+                           format::to_pretty_text(config_for(base.config(), labels, columns)));
   auto weights = nn::fields(model);
   for (nn::Weight* weight : weights) weight->own();  // so that it is f32
-  nn::save_weights(weights, to / "model.safetensors");
+  nn::save_model(weights, to);
 }
 
 }  // namespace textmill::tasks

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/files.h"
+#include "data/schema.h"
 #include "format/json.h"
 #include "models/bert.h"
 #include "nn/prepacked.h"
@@ -48,16 +49,16 @@ class ModelFolder {
   /// Lets go of the weights' pages that were read; they come back from the file.
   void release_pages() const { stored_->release_pages(); }
 
-  /// Throws invalid if it is a bare encoder.
-  void require_head() const;
+  /// Throws invalid if config.json's "architectures" names a head that is not built, such as BertForTokenClassification.
+  void require_built_head() const;
 
   /// SHA-256 of config.json and the weights' files.
   std::string checksum() const;
 
   /// The weights as they are stored, borrowed: this object must outlive them. Throws invalid naming the file and the
-  /// tensor that is missing, or has another shape than config.json asks for.
+  /// tensor that is missing, or has another shape than config.json asks for, or that it is a bare encoder.
   std::unique_ptr<models::TextClassifier> load() const;
-  /// The same, and of a bare encoder the body: its head stays empty.
+  /// The same, and of a bare encoder the body: its head stays empty. Throws as require_built_head() does.
   std::unique_ptr<models::TextClassifier> load_encoder() const;
   /// To train on other labels, or a bare encoder: the head's last layer is drawn from the seed (normal with
   /// initializer_range, biases 0), and what else of the head the checkpoint lacks; the log says what. `architecture` may
@@ -89,6 +90,7 @@ class ModelFolder {
   std::string problem_type_;
   Quantization quantization_;
   std::unique_ptr<nn::Safetensors> stored_;
+  std::string other_head_;  // transformers' class, if its head is not ours
   bool has_head_ = false;
 };
 
@@ -96,16 +98,19 @@ class ModelFolder {
 /// model type whose tokenizer is not built.
 text::Tokenizer load_tokenizer(const base::Path& folder);
 
+/// A file of a model folder, but for its weights, that lies in `folder`: what is written there would mix with it.
+std::optional<std::string> model_file_in(const base::Path& folder);
+
 /// Writes `model` with its weights as they are held, some of them quantized: `base`'s config.json with `quantization` as its
 /// "quantization_config" (quantization.h); tensors in i8 with their rows' scales beside them, NAME_scale in F32, and packed
-/// ones in their layout; `base`'s tokenizer files and those of its sentence modules. Durable, model.safetensors last.
+/// ones in their layout; `base`'s tokenizer files and those of its sentence modules. Durable, the weights last.
 void write_quantized_folder(const base::Path& to, const ModelFolder& base, models::TextClassifier& model,
                             const format::Json& quantization);
 
-/// Writes what transformers loads as AutoModelForSequenceClassification: config.json, model.safetensors in f32, the
-/// tokenizer files of `base` unchanged, and the maximum length in sentence_bert_config.json. Durable, model.safetensors
-/// last. `labels` by id.
+/// Writes what transformers loads as AutoModelForSequenceClassification: config.json, the weights in f32 (nn::write_model), the
+/// tokenizer files of `base` unchanged, and the maximum length in sentence_bert_config.json. Durable, the weights last.
+/// `labels` by id; `columns`: those that it was trained on (set_columns).
 void write_model_folder(const base::Path& to, const ModelFolder& base, models::TextClassifier& model,
-                        const std::vector<std::string>& labels, int max_length);
+                        const std::vector<std::string>& labels, int max_length, const data::Columns& columns);
 
 }  // namespace textmill::tasks

@@ -119,7 +119,7 @@ TEST_F(ModelFolderTest, what_is_written_opens_with_the_same_weights) {
     write_tiny_model(path, {.model_type = type, .extra = R"("torch_dtype": "float16", )"});
     ModelFolder model(path);
     auto weights = model.load();
-    write_model_folder(other.path(), model, *weights, {"+", "-"}, 17);
+    write_model_folder(other.path(), model, *weights, {"+", "-"}, 17, {});
     ModelFolder again(other.path());
     EXPECT_EQ(again.labels(), (std::vector<std::string>{"+", "-"}));
     EXPECT_EQ(again.max_length({}, nullptr).tokens, 17);
@@ -142,7 +142,7 @@ TEST_F(ModelFolderTest, files_of_tokenizers_that_are_not_built_are_copied_unchan
   ModelFolder model(path);
   auto weights = model.load();
   base::TemporaryFolder other;
-  write_model_folder(other.path(), model, *weights, model.labels(), 17);
+  write_model_folder(other.path(), model, *weights, model.labels(), 17, {});
   for (const auto& name : names)
     EXPECT_EQ(base::read_file(other.path() / name), base::read_file(path / name)) << name;
 }

@@ -57,7 +57,7 @@ void Scores::add(int label, std::span<const float> logits) {
   TEXTMILL_CHECK(label >= 0 && label < labels_ && std::ssize(logits) == labels_);
   for (float logit : logits) {
     if (std::isfinite(logit)) continue;
-    throw base::Error(base::Kind::invalid,
+    throw base::Error(base::Kind::internal,
                       fmt::format("the model answered {} as a logit of row {}", logit, count_ + 1));
   }
   add_answers(label, best_label(logits), 1);

@@ -16,10 +16,9 @@ namespace {
 using format::Json, format::JsonView;
 using models::Pooling;
 
+/// `word` is what today's Sentence Transformers write in the pooling module's config.json, `flag` what older ones did.
 struct Mode {
-  const char *word,
-      *flag;  // in the pooling module's config.json, of today's Sentence Transformers and of older ones
-  const char* name;
+  const char *word, *flag, *name;
   Pooling pooling;
 };
 constexpr Mode kModes[] = {{"mean", "pooling_mode_mean_tokens", "mean", Pooling::mean},

@@ -42,6 +42,20 @@ std::pair<size_t, size_t> share(size_t first, size_t second, size_t room) {
   return first <= second ? std::pair(shorter, longer) : std::pair(longer, shorter);
 }
 
+/// The same as `strategy` has it. A text that alone may be cut keeps a token, unless there is no room for any.
+std::pair<size_t, size_t> kept(size_t first, size_t second, size_t room, Strategy strategy) {
+  if (strategy == Strategy::longest_first || room == 0 || first + second <= room)
+    return share(first, second, room);
+  bool cuts_second = strategy == Strategy::only_second;
+  size_t whole = cuts_second ? first : second;
+  if (whole >= room)
+    throw Error(Kind::invalid,
+                fmt::format("the {} text has {} tokens, there is room for {}, and tokenizer.json "
+                            "lets only the {} be cut (truncation.strategy)",
+                            cuts_second ? "first" : "second", whole, room, cuts_second ? "second" : "first"));
+  return cuts_second ? std::pair(first, room - whole) : std::pair(room - whole, second);
+}
+
 void check_utf8(std::string_view text) {
   if (auto at = base::invalid_utf8(text))
     throw Error(Kind::invalid, fmt::format("the text is not UTF-8 at byte {}", *at));
@@ -63,10 +77,10 @@ struct Run {
   size_t begin = 0, length = 0;
 };
 
-void shorten(Encoding& encoding, Run run, size_t length) {
+void shorten(Encoding& encoding, Run run, size_t length, Side side) {
   auto erase = [&](auto& column) {
-    auto begin = column.begin() + static_cast<ptrdiff_t>(run.begin);
-    column.erase(begin + static_cast<ptrdiff_t>(length), begin + static_cast<ptrdiff_t>(run.length));
+    auto begin = column.begin() + static_cast<ptrdiff_t>(run.begin + (side == Side::left ? 0 : length));
+    column.erase(begin, begin + static_cast<ptrdiff_t>(run.length - length));
   };
   erase(encoding.ids);
   erase(encoding.type_ids);
@@ -94,6 +108,8 @@ struct Tokenizer::State {
   std::vector<TemplatePart> single, pair;
   std::vector<std::string> tokens;  // by id
   std::optional<size_t> max_length;
+  Side side;
+  Strategy strategy;
 };
 
 Tokenizer::State::State(const TokenizerSpec& spec)
@@ -102,7 +118,9 @@ Tokenizer::State::State(const TokenizerSpec& spec)
       added_normalized(search_in(spec.added_tokens, spec.model.normalizer, true)),
       single(spec.single),
       pair(spec.pair),
-      max_length(spec.max_length) {
+      max_length(spec.max_length),
+      side(spec.side),
+      strategy(spec.strategy) {
   auto set = [&](int32_t id, const std::string& content) {
     if (tokens.size() <= static_cast<size_t>(id)) tokens.resize(static_cast<size_t>(id) + 1);
     tokens[static_cast<size_t>(id)] = content;
@@ -148,22 +166,22 @@ Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
 Tokenizer::~Tokenizer() = default;
 
 Tokenizer Tokenizer::from_json(std::string_view json) {
-  return Tokenizer(std::make_unique<State>(parse_tokenizer_json(json, "tokenizer.json")));
+  return Tokenizer(std::make_unique<State>(parse_tokenizer_json(json, "tokenizer.json", "", "")));
 }
 
 Tokenizer Tokenizer::load(const base::Path& folder) {
   base::Path json = folder / "tokenizer.json", vocab = folder / "vocab.txt",
              config = folder / "tokenizer_config.json";
+  std::string config_text = std::filesystem::exists(config) ? base::read_file(config, kMaxFileBytes) : "";
   if (std::filesystem::exists(json))
-    return Tokenizer(
-        std::make_unique<State>(parse_tokenizer_json(base::read_file(json, kMaxFileBytes), json.string())));
+    return Tokenizer(std::make_unique<State>(parse_tokenizer_json(
+        base::read_file(json, kMaxFileBytes), json.string(), config_text, config.string())));
   if (!std::filesystem::exists(vocab))
     throw Error(Kind::not_found,
                 fmt::format("{}: neither tokenizer.json nor vocab.txt is there", folder.string()));
   if (std::filesystem::exists(folder / "added_tokens.json"))
     throw Error(Kind::invalid, fmt::format("{}: not supported beside vocab.txt; save a tokenizer.json",
                                            (folder / "added_tokens.json").string()));
-  std::string config_text = std::filesystem::exists(config) ? base::read_file(config, kMaxFileBytes) : "";
   return Tokenizer(std::make_unique<State>(
       parse_vocab_txt(base::read_file(vocab, kMaxFileBytes), vocab.string(), config_text, config.string())));
 }
@@ -181,14 +199,16 @@ void Tokenizer::encode(std::string_view text, std::optional<std::string_view> pa
   if (pair) check_utf8(*pair);
   const std::vector<TemplatePart>& parts = pair ? state_->pair : state_->single;
   const size_t room = room_for_text(parts, options);
+  const Side side = options.side.value_or(state_->side);
+  // All tokens of a text count where they decide which text gives, or whether one can, and where the first ones go.
+  const bool all = pair || side == Side::left || state_->strategy == Strategy::only_second;
   Run runs[2];
   out.clear();
   for (const TemplatePart& part : parts) {
     if (part.source != TemplatePart::special) {
       bool second = part.source == TemplatePart::second;
       runs[second].begin = out.ids.size();
-      // Of a pair all tokens count: they decide which text gives.
-      state_->append(second ? *pair : text, pair ? SIZE_MAX : room, out);
+      state_->append(second ? *pair : text, all ? SIZE_MAX : room, out);
       runs[second].length = out.ids.size() - runs[second].begin;
     } else if (options.add_special_tokens) {
       out.ids.insert(out.ids.end(), part.ids.begin(), part.ids.end());
@@ -196,12 +216,12 @@ void Tokenizer::encode(std::string_view text, std::optional<std::string_view> pa
     }
     out.type_ids.resize(out.ids.size(), part.type_id);
   }
-  auto [first, second] = share(runs[0].length, runs[1].length, room);
+  auto [first, second] = kept(runs[0].length, runs[1].length, room, state_->strategy);
   // The later run first, so that the other stays where it is.
   bool swapped = runs[1].begin < runs[0].begin;
-  if (!swapped) shorten(out, runs[1], second);
-  shorten(out, runs[0], first);
-  if (swapped) shorten(out, runs[1], second);
+  if (!swapped) shorten(out, runs[1], second, side);
+  shorten(out, runs[0], first, side);
+  if (swapped) shorten(out, runs[1], second, side);
 }
 
 int Tokenizer::vocab_size() const { return static_cast<int>(state_->tokens.size()); }

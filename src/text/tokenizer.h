@@ -29,12 +29,16 @@ struct Encoding {
   void clear();
 };
 
+/// Where a text that is too long loses tokens: at its beginning, or at its end.
+enum class Side : uint8_t { left, right };
+
 struct EncodeOptions {
-  /// At most so many tokens, special ones included: the longer text loses tokens at its end first. Nothing: no limit
-  /// (what the tokenizer's file says about truncation and padding is not applied).
+  /// At most so many tokens, special ones included. Which text of a pair loses some is what tokenizer.json says, else the
+  /// longer one first. Nothing: no limit (the one in the tokenizer's files is not applied, nor is their padding).
   std::optional<size_t> max_length;
   bool add_special_tokens =
       true;  // those of the template; special tokens in the text itself are always recognized
+  std::optional<Side> side = {};  // by default what the tokenizer's files say, else right
 };
 
 /// A tokenizer, immutable once loaded: any number of threads may use one. Ids and offsets are those of the `tokenizers`
@@ -50,8 +54,8 @@ class Tokenizer {
   Tokenizer(Tokenizer&&) noexcept;
   ~Tokenizer();
 
-  /// `text`, or the two texts of a pair, as the model takes them. Throws invalid if a text is not UTF-8, or if
-  /// max_length leaves no room for the special tokens.
+  /// `text`, or the two texts of a pair, as the model takes them. Throws invalid if a text is not UTF-8, or if max_length
+  /// leaves no room for the special tokens, or none for the only text that tokenizer.json lets be cut.
   Encoding encode(std::string_view text, std::optional<std::string_view> pair = {},
                   const EncodeOptions& options = {}) const;
   /// The same into `out`, whose memory is used again.

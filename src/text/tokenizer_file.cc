@@ -186,6 +186,40 @@ void parse_post_processor(const JsonView& file, TokenizerSpec& spec) {
   }
 }
 
+template <typename T>
+T get_one_of(const JsonView& view, std::string_view field, T absent,
+             std::initializer_list<std::pair<std::string_view, T>> known) {
+  auto found = view.find(field);
+  if (!found) return absent;
+  std::string names;
+  for (const auto& [name, value] : known) {
+    if (found->string() == name) return value;
+    names += fmt::format("{}{}", names.empty() ? "" : ", ", name);
+  }
+  found->fail("one of " + names);
+}
+
+/// Which text gives is tokenizer.json's, as the `tokenizers` package has it. So is the side, unless tokenizer_config.json
+/// names one: that goes before it in transformers. The stride is of the pieces that were cut off; they are not kept here.
+void parse_truncation(const std::optional<JsonView>& truncation, const JsonView& config,
+                      TokenizerSpec& spec) {
+  if (truncation) {
+    spec.max_length = static_cast<size_t>(truncation->at("max_length").integer(0, kMaxId));
+    spec.side =
+        get_one_of(*truncation, "direction", spec.side, {{"Right", Side::right}, {"Left", Side::left}});
+    spec.strategy = get_one_of(*truncation, "strategy", spec.strategy,
+                               {{"LongestFirst", Strategy::longest_first},
+                                {"OnlyFirst", Strategy::only_first},
+                                {"OnlySecond", Strategy::only_second}});
+  }
+  spec.side =
+      get_one_of(config, "truncation_side", spec.side, {{"right", Side::right}, {"left", Side::left}});
+}
+
+Json parse_config(std::string_view text, std::string_view where) {
+  return text.empty() ? Json(Json::Object()) : format::parse_json(text, where);
+}
+
 /// The content of a token that tokenizer_config.json gives as a string or as an object.
 std::string token_content(const JsonView& config, std::string_view name, std::string_view absent) {
   auto token = config.find(name);
@@ -232,9 +266,10 @@ void read_vocab_lines(std::string_view vocab, std::string_view where, WordPieceS
 
 }  // namespace
 
-TokenizerSpec parse_tokenizer_json(std::string_view json, std::string_view where) {
-  Json value = format::parse_json(json, where);
-  JsonView file(value, std::string(where));
+TokenizerSpec parse_tokenizer_json(std::string_view json, std::string_view where,
+                                   std::string_view config_text, std::string_view config_where) {
+  Json value = format::parse_json(json, where), config_value = parse_config(config_text, config_where);
+  JsonView file(value, std::string(where)), config(config_value, std::string(config_where));
   if (file.get_string("version", "1.0") != "1.0") file.at("version").fail("\"1.0\"");
   TokenizerSpec spec;
   spec.model = parse_model(file);
@@ -246,16 +281,16 @@ TokenizerSpec parse_tokenizer_json(std::string_view json, std::string_view where
       spec.added_tokens.push_back(parse_added_token(token, token.at("id").integer(0, kMaxId - 1)));
   spec.added_tokens = assign_ids(spec.added_tokens, spec.model);
   parse_post_processor(file, spec);
-  if (auto truncation = file.find("truncation"))
-    spec.max_length = static_cast<size_t>(truncation->at("max_length").integer(0, kMaxId));
+  parse_truncation(file.find("truncation"), config, spec);
   return spec;
 }
 
 TokenizerSpec parse_vocab_txt(std::string_view vocab, std::string_view where, std::string_view config_text,
                               std::string_view config_where) {
-  Json value = config_text.empty() ? Json(Json::Object()) : format::parse_json(config_text, config_where);
+  Json value = parse_config(config_text, config_where);
   JsonView config(value, std::string(config_where));
   TokenizerSpec spec;
+  parse_truncation({}, config, spec);
   BertNormalizer& steps = spec.model.normalizer;
   steps.lowercase = config.get_boolean("do_lower_case", true);
   steps.strip_accents = config.get_boolean("strip_accents", steps.lowercase);

@@ -39,10 +39,11 @@ void encode(const text::Tokenizer& tokenizer, std::string_view input) {
       if (all.ids[i] < 0 || all.ids[i] >= tokenizer.vocab_size()) std::abort();
       if (all.offsets[i].begin > all.offsets[i].end || all.offsets[i].end > length) std::abort();
     }
-    for (size_t max_length : {3U, 6U, 7U}) {
-      size_t size = tokenizer.encode(first, other, {.max_length = max_length}).size();
-      if (size != std::min(all.size(), max_length)) std::abort();
-    }
+    for (size_t max_length : {3U, 6U, 7U})
+      for (text::Side side : {text::Side::left, text::Side::right}) {
+        size_t size = tokenizer.encode(first, other, {.max_length = max_length, .side = side}).size();
+        if (size != std::min(all.size(), max_length)) std::abort();
+      }
   }
 }
 

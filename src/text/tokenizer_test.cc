@@ -108,6 +108,50 @@ TEST(Tokenizer, of_a_pair_the_longer_text_gives_first_and_keeps_the_odd_one) {
   EXPECT_EQ(lengths(9, 9, 3), "0+0");
 }
 
+Tokenizer with_truncation(std::string_view direction, std::string_view strategy) {
+  return Tokenizer::from_json(file(
+      "truncation", fmt::format(R"({{"max_length": 128, "direction": "{}", "strategy": "{}", "stride": 4}})",
+                                direction, strategy)));
+}
+
+TEST(Tokenizer, truncates_at_the_side_that_its_file_says_unless_told) {
+  Tokenizer left = with_truncation("Left", "LongestFirst");
+  Encoding got = left.encode("a bccc a", {}, {.max_length = 5});
+  EXPECT_EQ(ids(got), "2 6 6 4 3");
+  EXPECT_EQ(offsets(got), "0-0 4-5 5-6 7-8 0-0");
+  EXPECT_EQ(ids(left.encode("a bccc a", {}, {.max_length = 5, .side = Side::right})), "2 4 5 6 3");
+  EXPECT_EQ(ids(left.encode("a b", {}, {.max_length = 4})), "2 4 5 3");
+  EXPECT_EQ(ids(left.encode("a b", {}, {.max_length = 2})), "2 3");
+  got = left.encode("a b a", "b b b a", {.max_length = 8});
+  EXPECT_EQ(ids(got), "2 5 4 3 5 5 4 3");
+  EXPECT_EQ(types(got), "0 0 0 0 1 1 1 1");
+  EXPECT_EQ(offsets(got), "0-0 2-3 4-5 0-0 2-3 4-5 6-7 0-0");
+  EXPECT_EQ(ids(left.encode("a b a", "b b b a", {.max_length = 8, .side = Side::right})), "2 4 5 3 5 5 5 3");
+}
+
+TEST(Tokenizer, truncates_only_the_text_that_its_file_says) {
+  auto cut = [](std::string_view strategy, std::string_view text, std::optional<std::string_view> pair,
+                size_t max_length, std::string_view direction = "Right") {
+    return ids(with_truncation(direction, strategy).encode(text, pair, {.max_length = max_length}));
+  };
+  EXPECT_EQ(cut("OnlyFirst", "a b b", "b a", 7), "2 4 5 3 5 4 3");
+  EXPECT_EQ(cut("OnlyFirst", "a b b", "b a", 7, "Left"), "2 5 5 3 5 4 3");
+  EXPECT_EQ(cut("OnlyFirst", "a b b", {}, 4), "2 4 5 3");
+  EXPECT_EQ(cut("OnlySecond", "b a", "a b b", 7), "2 5 4 3 4 5 3");
+  EXPECT_EQ(cut("OnlySecond", "b a", "a b b", 7, "Left"), "2 5 4 3 5 5 3");
+  EXPECT_EQ(cut("OnlySecond", "b a", "a", 6), "2 5 4 3 4 3");
+  EXPECT_EQ(cut("OnlySecond", "b a", "a", 3), "2 3 3");
+  EXPECT_EQ(cut("OnlySecond", "b a", {}, 4), "2 5 4 3");
+  EXPECT_EQ(
+      refusal([&] { cut("OnlyFirst", "a b b", "b a", 5); }),
+      "invalid: the second text has 2 tokens, there is room for 2, and tokenizer.json lets only the first be "
+      "cut (truncation.strategy)");
+  EXPECT_EQ(
+      refusal([&] { cut("OnlySecond", "a b b", {}, 4); }),
+      "invalid: the first text has 3 tokens, there is room for 2, and tokenizer.json lets only the second be "
+      "cut (truncation.strategy)");
+}
+
 TEST(Tokenizer, templates) {
   std::string_view special = R"("special_tokens": {"X": {"id": "X", "ids": [4, 5], "tokens": ["a", "b"]}})";
   auto processor = [&](std::string_view single, std::string_view pair) {
@@ -194,6 +238,12 @@ TEST(Tokenizer, refuses_files_that_it_cannot_follow) {
             "invalid: tokenizer.json: model.vocab: the unknown token \"[UNK]\" is not there");
   EXPECT_EQ(refused("model", fmt::format(R"({{"type": "WordPiece", "vocab": {{"{:*>2000}": 0}}}})", "")),
             "invalid: tokenizer.json: model.vocab: a token of 2000 bytes, at most 1024 are supported");
+  EXPECT_EQ(refused("truncation", R"({"max_length": 8, "direction": "Up"})"),
+            "invalid: tokenizer.json: truncation.direction: expected one of Right, Left, got \"Up\"");
+  EXPECT_EQ(
+      refused("truncation", R"({"max_length": 8, "strategy": "DoNotTruncate"})"),
+      "invalid: tokenizer.json: truncation.strategy: expected one of LongestFirst, OnlyFirst, OnlySecond, "
+      "got \"DoNotTruncate\"");
   EXPECT_EQ(refused("added_tokens", R"([{"id": 0}])"),
             "invalid: tokenizer.json: added_tokens[0]: content is missing");
   EXPECT_EQ(refusal([] { Tokenizer::from_json("{"); }).substr(0, 25), "invalid: tokenizer.json:1");
@@ -232,6 +282,24 @@ TEST(Tokenizer, from_vocab_txt) {
   Tokenizer unbounded = Tokenizer::load(
       Folder({{"vocab.txt", kVocab}, {"tokenizer_config.json", R"({"model_max_length": 1e30})"}}).path());
   EXPECT_EQ(unbounded.file_max_length(), std::nullopt);
+}
+
+TEST(Tokenizer, the_side_in_tokenizer_config_goes_before_tokenizer_json) {
+  auto cut = [](std::string_view name, std::string_view text, std::string_view config) {
+    Folder folder({{name, text}, {"tokenizer_config.json", config}});
+    return ids(Tokenizer::load(folder.path()).encode("a e", {}, {.max_length = 3}));
+  };
+  EXPECT_EQ(cut("vocab.txt", kVocab, R"({"truncation_side": "right"})"), "2 4 3");
+  EXPECT_EQ(cut("vocab.txt", kVocab, R"({"truncation_side": "left"})"), "2 5 3");
+  std::string right = file(), left = file("truncation", R"({"max_length": 8, "direction": "Left"})");
+  EXPECT_EQ(cut("tokenizer.json", right, R"({"truncation_side": "left"})"), "2 1 3");
+  EXPECT_EQ(cut("tokenizer.json", left, R"({"truncation_side": "right"})"), "2 4 3");
+  EXPECT_EQ(cut("tokenizer.json", left, "{}"), "2 1 3");
+  EXPECT_EQ(cut("tokenizer.json", file("truncation", "null"), R"({"truncation_side": "left"})"), "2 1 3");
+  EXPECT_NE(refusal([&] {
+              cut("tokenizer.json", right, R"({"truncation_side": "up"})");
+            }).find("tokenizer_config.json: truncation_side: expected one of right, left, got \"up\""),
+            std::string::npos);
 }
 
 TEST(Tokenizer, a_folder_without_a_tokenizer_that_we_know) {

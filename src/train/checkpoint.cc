@@ -3,8 +3,10 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
 #include <filesystem>
 #include <future>
@@ -26,10 +28,18 @@ using base::Path;
 constexpr std::string_view kManifest = "manifest";
 constexpr int kFormat = 1;
 
+// Read, not mapped: a hole that is mapped takes a page, which a full tmpfs does not have.
 std::string line_of(const Path& file) {
-  base::MappedFile map(file);
-  return fmt::format("{:08x} {} {}\n", base::crc32c(map.bytes()), map.bytes().size(),
-                     file.filename().string());
+  base::Descriptor in = base::open_file(file, O_RDONLY);
+  std::vector<std::byte> block(size_t{1} << 20);
+  uint32_t sum = 0;
+  size_t size = 0;
+  for (ssize_t n; (n = ::read(in.get(), block.data(), block.size())) != 0;) {
+    if (n < 0) throw base::system_error(file.string(), errno);
+    sum = base::crc32c(std::span(block).first(static_cast<size_t>(n)), sum);
+    size += static_cast<size_t>(n);
+  }
+  return fmt::format("{:08x} {} {}\n", sum, size, file.filename().string());
 }
 
 std::vector<Path> files_in(const Path& folder) {
@@ -143,9 +153,13 @@ std::optional<Checkpoint> newest_checkpoint(const Path& root) {
     if (!wrong) return checkpoint;
     base::log(base::Level::warning, "checkpoint_damaged",
               {{"checkpoint", checkpoint.path.string()}, {"damage", *wrong}});
-    fs::remove_all(checkpoint.path);
   }
   return {};
+}
+
+void remove_newer_checkpoints(const Path& root, int64_t step) {
+  for (const Checkpoint& checkpoint : list_checkpoints(root))
+    if (checkpoint.step > step) fs::remove_all(checkpoint.path);
 }
 
 void prune_checkpoints(const Path& root, size_t count) {

@@ -42,8 +42,11 @@ struct Checkpoint {
 
 bool has_checkpoints(const base::Path& root);
 
-/// The newest undamaged checkpoint. Each damaged one that is newer is named in the log, with its damage, and removed.
+/// The newest undamaged checkpoint. Each damaged one that is newer is named in the log, with its damage.
 std::optional<Checkpoint> newest_checkpoint(const base::Path& root);
+
+/// What a run that goes on from `step` does first: damaged checkpoints beyond it would pass for the newest.
+void remove_newer_checkpoints(const base::Path& root, int64_t step);
 
 /// Removes all but the newest `count` checkpoints, and what earlier runs left half-made.
 void prune_checkpoints(const base::Path& root, size_t count);

@@ -57,7 +57,10 @@ TEST_F(CheckpointTest, every_damaged_byte_is_seen_and_the_one_before_is_used) {
   }
   put(reference / "weights", "w");
   EXPECT_EQ(newest_checkpoint(root)->step, 10);
-  EXPECT_FALSE(fs::exists(reference)) << "the damaged one is removed";
+  EXPECT_TRUE(fs::exists(reference)) << "looking changes nothing";
+  remove_newer_checkpoints(root, 10);
+  EXPECT_FALSE(fs::exists(reference));
+  EXPECT_EQ(newest_checkpoint(root)->step, 10);
 }
 
 TEST_F(CheckpointTest, missing_files_are_named) {

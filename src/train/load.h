@@ -20,6 +20,7 @@ struct LoadedText {
   Examples examples;
   std::vector<std::string> labels;  // by id
   data::Columns columns;            // as they were said or guessed: another file can be read alike
+  data::Columns names;              // for a file that the model meets later
   format::Json source;              // {"name", "sha256", "schema", "rows", "tokens"}
 };
 

@@ -38,9 +38,19 @@ void Progress::step(int64_t step, double loss, size_t rows, double seconds) {
   losses_ = 0;
 }
 
-void Progress::line(const std::string& text) {
-  fmt::print(out_, "{}{}\n", std::exchange(drawn_, false) ? "\r\x1b[K" : "", text);
+/// Where it cannot be written, nobody can be told.
+void Progress::say(const std::string& text) {
+  std::fputs(text.c_str(), out_);
   std::fflush(out_);
+}
+
+void Progress::clear() {
+  if (std::exchange(drawn_, false)) say("\r\x1b[K");
+}
+
+void Progress::line(const std::string& text) {
+  clear();
+  say(text + "\n");
 }
 
 void Progress::draw(int64_t step, double loss, double rate, double seconds) {
@@ -51,10 +61,9 @@ void Progress::draw(int64_t step, double loss, double rate, double seconds) {
   int64_t done = step + 1, full = done * kWidth / steps_.total();
   double left =
       seconds / static_cast<double>(done - first_step_) * static_cast<double>(steps_.total() - done);
-  fmt::print(out_, "\r\x1b[Kepoch {}/{}  [{:#<{}}{:.<{}}] {}/{}  loss {:.4f}  {:.1f} samples/s  {} left",
-             steps_.epoch_of(step) + 1, steps_.epochs, "", full, "", kWidth - full, done, steps_.total(),
-             loss, rate, clock(left));
-  std::fflush(out_);
+  say(fmt::format("\r\x1b[Kepoch {}/{}  [{:#<{}}{:.<{}}] {}/{}  loss {:.4f}  {:.1f} samples/s  {} left",
+                  steps_.epoch_of(step) + 1, steps_.epochs, "", full, "", kWidth - full, done, steps_.total(),
+                  loss, rate, clock(left)));
   drawn_ = true;
 }
 

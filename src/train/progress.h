@@ -18,10 +18,13 @@ class Progress {
 
   /// After step `step` (from 0) took `rows` rows. `seconds` of work since the start: tokenization and steps.
   void step(int64_t step, double loss, size_t rows, double seconds);
+  /// Takes the bar away, if there is one: the next line is somebody else's.
+  void clear();
   /// One line of its own, above the bar if there is one: "epoch=1 validation_accuracy=0.80".
   void line(const std::string& text);
 
  private:
+  void say(const std::string& text);
   void draw(int64_t step, double loss, double rate, double seconds);
 
   static constexpr int64_t kEvery = 10;

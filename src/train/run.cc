@@ -32,7 +32,8 @@ using base::Path;
 using format::Json;
 
 constexpr size_t kKeptCheckpoints = 2;
-constexpr int64_t kEvaluationTokens = 4096;  // of a batch
+constexpr std::string_view kLastWritten = "README.md";  // of a run's output
+constexpr int64_t kEvaluationTokens = 4096;             // of a batch
 
 /// Adds the time it lives to a sum.
 class Timed {
@@ -45,20 +46,16 @@ class Timed {
   base::SteadyTime start_ = base::steady_now();
 };
 
-/// Of the parts of a run.
-struct Seconds {
-  double tokenize = 0, steps = 0, evaluate = 0, checkpoint = 0;
-};
-
 class Run {
  public:
-  Run(const TrainPaths& paths, const TrainOptions& options, std::stop_token stop);
+  Run(const TrainPaths& paths, Path checkpoints, const TrainOptions& options, std::stop_token stop);
   /// All that can be wrong with the arguments is found here, before anything is written. False if it was stopped.
   bool prepare();
   Outcome train();
 
  private:
   std::optional<Path> find_checkpoint() const;
+  void refuse_others_files() const;
   bool load_data();
   void load_model();
   Json recipe() const;
@@ -70,12 +67,15 @@ class Run {
   void checkpoint(bool is_best);
   Outcome stopped();
   void finish();
+  std::string base_name() const;
+  Spent spent() const;
   Json record() const;
 
-  const TrainPaths paths_;
+  const TrainPaths& paths_;
+  const Path checkpoints_;
   const TrainOptions& options_;
   std::stop_token stop_;
-  base::WallTime started_ = base::wall_now();
+  Spent resumed_from_;
   base::SteadyTime start_ = base::steady_now();
   nn::Format format_;
   nn::kernel::Pool pool_;
@@ -89,14 +89,14 @@ class Run {
   Steps steps_;
   std::vector<uint32_t> order_;
   RunState state_;
-  std::optional<Path> checkpoint_;             // the newest one
-  int64_t checkpointed_ = 0, resumed_at_ = 0;  // steps
-  int64_t rows_done_ = 0;                      // in this process
-  Seconds seconds_;
+  std::optional<Path> checkpoint_;                          // the newest one
+  int64_t checkpointed_ = 0, resumed_at_ = 0;               // steps
+  Spent here_{.started = base::iso8601(base::wall_now())};  // in this process
 };
 
-Run::Run(const TrainPaths& paths, const TrainOptions& options, std::stop_token stop)
+Run::Run(const TrainPaths& paths, Path checkpoints, const TrainOptions& options, std::stop_token stop)
     : paths_(paths),
+      checkpoints_(std::move(checkpoints)),
       options_(options),
       stop_(std::move(stop)),
       format_(tasks::choose_format({options.format, options.threads})),
@@ -108,6 +108,7 @@ bool Run::prepare() {
   if (!load_data()) return false;
   load_model();
   if (checkpoint_) resume();
+  remove_newer_checkpoints(checkpoints_, state_.step);
   return true;
 }
 
@@ -126,25 +127,36 @@ Outcome Run::train() {
   return Outcome::finished;
 }
 
+/// Throws exists if a file that a run writes, or that would become part of its model, is there, though no run is.
+void Run::refuse_others_files() const {
+  auto found = tasks::model_file_in(paths_.output);
+  for (const char* name : {"README.md", "run.json", "metrics.jsonl"})
+    if (!found && fs::exists(paths_.output / name)) found = name;
+  if (found)
+    throw Error(Kind::exists, fmt::format("{} holds {}, which is of no run: another --output leaves it alone",
+                                          paths_.output.string(), *found));
+}
+
 /// The newest good checkpoint, if the options ask for it. Fresh runs start in fresh folders.
 std::optional<Path> Run::find_checkpoint() const {
-  const bool has_model = fs::exists(paths_.output / "model.safetensors");
-  if (!options_.resume) {
-    if (!has_checkpoints(paths_.checkpoints) && !has_model) return {};
+  const bool has_model = nn::holds_model(paths_.output);
+  if (!options_.resume && (has_model || has_checkpoints(checkpoints_))) {
     throw Error(
         Kind::exists,
         fmt::format("{} holds an earlier run: --resume continues it, another --output leaves it alone",
                     paths_.output.string()));
   }
-  auto found = newest_checkpoint(paths_.checkpoints);
-  if (found) return found->path;
+  if (auto found = newest_checkpoint(checkpoints_)) return found->path;
   if (has_model) {
     throw Error(Kind::exists, fmt::format("{} holds a model and no checkpoint to resume; another --output "
                                           "leaves it alone",
                                           paths_.output.string()));
   }
-  base::log(base::Level::info, "no_checkpoint",
-            {{"folder", paths_.checkpoints.string()}, {"start", "from the beginning"}});
+  refuse_others_files();
+  if (options_.resume) {
+    base::log(base::Level::info, "no_checkpoint",
+              {{"folder", checkpoints_.string()}, {"start", "from the beginning"}});
+  }
   return {};
 }
 
@@ -154,7 +166,7 @@ bool Run::load_data() {
   const text::Tokenizer* tokenizer = found ? &*found : nullptr;
   max_length_ = base_.max_length(options_.max_length, tokenizer);
   tasks::log_engine(format_, pool_.threads(), max_length_);
-  Timed timed(seconds_.tokenize);
+  Timed timed(here_.tokenize);
   auto load = [&](const Path& path, const data::Columns& columns, const KnownLabels& known, LoadedText& to) {
     auto loaded = load_text(path, columns, known, base_, tokenizer, max_length_.tokens, pool_, stop_);
     if (!loaded) return false;
@@ -214,6 +226,7 @@ void Run::resume() {
   state_ = read_state(*checkpoint_, state_.recipe);
   restore_trainer(*checkpoint_, state_, *trainer_, *model_);
   resumed_at_ = checkpointed_ = state_.step;
+  resumed_from_ = state_.spent;
   base::log(base::Level::info, "resumed", {{"checkpoint", checkpoint_->string()}, {"step", state_.step}});
 }
 
@@ -225,20 +238,21 @@ bool Run::one_step() {
     order_ = epoch_order(options_.seed, epoch, steps_.rows);
   auto rows = steps_.rows_of(step, order_);
   double rate = LinearSchedule(options_.learning_rate, options_.warmup_ratio, steps_.total()).at(step);
+  std::optional<StepResult> result;
   {
-    Timed timed(seconds_.steps);
-    auto result = trainer_->step(train_.examples, rows, step, rate, stop_);
-    if (!result) return false;
-    state_.epoch_loss += result->loss;
-    state_.history += format::to_text(Json::object({{"epoch", epoch + 1},
-                                                    {"step", step + 1},
-                                                    {"loss", result->loss},
-                                                    {"learning_rate", rate},
-                                                    {"gradient_norm", result->gradient_norm}})) +
-                      "\n";
-    progress_->step(step, result->loss, rows.size(), seconds_.tokenize + seconds_.steps);
+    Timed timed(here_.steps);
+    result = trainer_->step(train_.examples, rows, step, rate, stop_);
   }
-  rows_done_ += static_cast<int64_t>(rows.size());
+  if (!result) return false;
+  state_.epoch_loss += result->loss;
+  state_.history += format::to_text(Json::object({{"epoch", epoch + 1},
+                                                  {"step", step + 1},
+                                                  {"loss", result->loss},
+                                                  {"learning_rate", rate},
+                                                  {"gradient_norm", result->gradient_norm}})) +
+                    "\n";
+  progress_->step(step, result->loss, rows.size(), here_.tokenize + here_.steps);
+  here_.rows += static_cast<int64_t>(rows.size());
   state_.step++;
   return true;
 }
@@ -269,13 +283,13 @@ bool Run::end_epoch() {
 
 /// What the optimizer still owes to seldom used rows is its work, and so of its time.
 void Run::settle() {
-  Timed timed(seconds_.steps);
+  Timed timed(here_.steps);
   trainer_->settle();
 }
 
 std::optional<tasks::Scores> Run::evaluate() {
   settle();
-  Timed timed(seconds_.evaluate);
+  Timed timed(here_.evaluate);
   if (inference_)
     inference_->refresh();
   else
@@ -301,31 +315,59 @@ std::optional<tasks::Scores> Run::evaluate() {
 
 void Run::checkpoint(bool is_best) {
   settle();
-  Timed timed(seconds_.checkpoint);
-  checkpoint_ = save_checkpoint(paths_.checkpoints, state_, *trainer_, *model_, is_best, checkpoint_);
+  Timed timed(here_.checkpoint);
+  state_.spent = spent();
+  checkpoint_ = save_checkpoint(checkpoints_, state_, *trainer_, *model_, is_best, checkpoint_);
   checkpointed_ = state_.step;
+  progress_->clear();
   base::log(base::Level::info, "checkpoint", {{"step", state_.step}});
-  prune_checkpoints(paths_.checkpoints, kKeptCheckpoints);
+  prune_checkpoints(checkpoints_, kKeptCheckpoints);
 }
 
 Outcome Run::stopped() {
   if (checkpointed_ != state_.step) checkpoint(false);
+  progress_->clear();
   base::log(base::Level::info, "stopped", {{"step", state_.step}, {"resume", "--resume"}});
   return Outcome::stopped;
 }
 
 void Run::finish() {
+  if (resumed_at_ == steps_.total() && nn::holds_model(paths_.output) &&
+      fs::exists(paths_.output / kLastWritten)) {
+    base::log(base::Level::info, "finished_before", {{"output", paths_.output.string()}});
+    return;
+  }
   load_best(*checkpoint_, state_, *model_);
   if (fs::exists(paths_.output)) base::remove_unfinished(paths_.output);
-  tasks::write_model_folder(paths_.output, base_, *model_, train_.labels, max_length_.tokens);
+  tasks::write_model_folder(paths_.output, base_, *model_, train_.labels, max_length_.tokens, train_.names);
   Json run = record();
   base::write_file_durably(paths_.output / "metrics.jsonl", state_.history);
   base::write_file_durably(paths_.output / "run.json", format::to_pretty_text(run));
-  base::write_file_durably(paths_.output / "README.md", model_card(run));
+  base::write_file_durably(paths_.output / kLastWritten, model_card(run));
+}
+
+/// Its folder; in a container that is just the channel, so where its configuration says that it comes from.
+std::string Run::base_name() const {
+  const Json* name = paths_.checkpoints.empty() ? nullptr : base_.config().find("_name_or_path");
+  return name && name->string() && !name->string()->empty() ? *name->string() : base::name_of(paths_.model);
+}
+
+/// In this process and those before it, as far as their last checkpoint.
+Spent Run::spent() const {
+  Spent all = resumed_from_;
+  all.total += base::seconds_since(start_);
+  all.tokenize += here_.tokenize;
+  all.steps += here_.steps;
+  all.evaluate += here_.evaluate;
+  all.checkpoint += here_.checkpoint;
+  all.rows += here_.rows;
+  if (all.started.empty()) all.started = here_.started;
+  return all;
 }
 
 Json Run::record() const {
-  double work = seconds_.tokenize + seconds_.steps;
+  Spent all = spent();
+  double work = all.tokenize + all.steps;
   Json recipe = state_.recipe;
   const models::BertConfig& used = model_->body.config;
   recipe.set("dropout", used.dropout);
@@ -334,7 +376,7 @@ Json Run::record() const {
   Json json = Json::object({{"format", 1},
                             {"textmill", base::version()},
                             {"task", options_.task},
-                            {"base_model", base::name_of(paths_.model)},
+                            {"base_model", base_name()},
                             {"recipe", recipe},
                             {"labels", Json::array(train_.labels)},
                             {"train", train_.source}});
@@ -343,14 +385,10 @@ Json Run::record() const {
   json.set("epochs", state_.epochs);
   if (state_.best) json.set("best_epoch", state_.best->epoch);
   json.set("threads", pool_.threads());
-  json.set("started", base::iso8601(started_));
+  json.set("started", all.started);
   json.set("resumed_at_step", resumed_at_);
-  json.set("seconds", Json::object({{"total", base::seconds_since(start_)},
-                                    {"tokenize", seconds_.tokenize},
-                                    {"steps", seconds_.steps},
-                                    {"evaluate", seconds_.evaluate},
-                                    {"checkpoint", seconds_.checkpoint}}));
-  json.set("samples_per_second", work > 0 ? static_cast<double>(rows_done_) / work : 0);
+  json.set("seconds", to_json(all));
+  json.set("samples_per_second", work > 0 ? static_cast<double>(all.rows) / work : 0);
   return json;
 }
 
@@ -372,7 +410,7 @@ Outcome train(const TrainPaths& paths, const TrainOptions& options, std::stop_to
     lock.emplace(checkpoints / ".lock");
   };
   if (fs::exists(checkpoints, code)) take();
-  Run run({paths.model, paths.train, paths.validation, paths.output, checkpoints}, options, std::move(stop));
+  Run run(paths, checkpoints, options, std::move(stop));
   if (!run.prepare()) return Outcome::stopped;
   if (!lock) {  // nothing was there, and nothing is wrong with the arguments
     take();

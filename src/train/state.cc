@@ -58,12 +58,27 @@ void save_moments(const Path& path, Trainer& trainer) {
   nn::write_safetensors(path, std::move(tensors));
 }
 
+/// Of a checkpoint that has none: zeros.
+Spent read_spent(const JsonView& state) {
+  auto seconds = [&](const char* name) { return state.get_number(std::string("seconds.") + name, 0); };
+  return {.total = seconds("total"),
+          .tokenize = seconds("tokenize"),
+          .steps = seconds("steps"),
+          .evaluate = seconds("evaluate"),
+          .checkpoint = seconds("checkpoint"),
+          .rows = state.get_integer("rows", 0, 0, INT64_MAX),
+          .started = state.get_string("started", "")};
+}
+
 Json to_json(const RunState& state) {
   Json json = Json::object({{"format", kFormat},
                             {"step", state.step},
                             {"epoch_loss", state.epoch_loss},
                             {"recipe", state.recipe},
-                            {"epochs", state.epochs}});
+                            {"epochs", state.epochs},
+                            {"seconds", to_json(state.spent)},
+                            {"rows", state.spent.rows},
+                            {"started", state.spent.started}});
   if (const auto& best = state.best) {
     json.set("best",
              Json::object({{"epoch", best->epoch}, {"accuracy", best->accuracy}, {"loss", best->loss}}));
@@ -87,6 +102,14 @@ void check_recipe(const JsonView& then, const Json& now) {
 }
 
 }  // namespace
+
+Json to_json(const Spent& spent) {
+  return Json::object({{"total", spent.total},
+                       {"tokenize", spent.tokenize},
+                       {"steps", spent.steps},
+                       {"evaluate", spent.evaluate},
+                       {"checkpoint", spent.checkpoint}});
+}
 
 Path save_checkpoint(const Path& root, const RunState& state, Trainer& trainer, models::TextClassifier& model,
                      bool is_best, const std::optional<Path>& previous) {
@@ -116,6 +139,7 @@ RunState read_state(const Path& checkpoint, const Json& recipe) {
                  .epoch_loss = view.at("epoch_loss").number(),
                  .recipe = recipe,
                  .epochs = view.at("epochs").value(),
+                 .spent = read_spent(view),
                  .history = base::read_file(checkpoint / "metrics.jsonl")};
   if (auto best = view.find("best")) {
     state.best = {.epoch = static_cast<int>(best->at("epoch").integer(1)),

@@ -22,6 +22,13 @@ struct Best {
   }
 };
 
+/// What a run has taken so far, in all its processes.
+struct Spent {
+  double total = 0, tokenize = 0, steps = 0, evaluate = 0, checkpoint = 0;  // seconds
+  int64_t rows = 0;                                                         // trained on, by steps
+  std::string started;                                                      // ISO 8601
+};
+
 /// Where a run stands between two steps, beside weights and moments.
 struct RunState {
   int64_t step = 0;                             // steps done
@@ -29,8 +36,12 @@ struct RunState {
   format::Json recipe;                          // all that decides the result
   format::Json epochs = format::Json::Array{};  // one object per finished epoch
   std::optional<Best> best;
+  Spent spent;
   std::string history;  // a JSON line per step
 };
+
+/// Its seconds, as a checkpoint and run.json have them.
+format::Json to_json(const Spent& spent);
 
 // In a checkpoint's folder: weights.safetensors, moments.safetensors (NAME.first, NAME.second), state.json,
 // metrics.jsonl, and best.safetensors if there is a best epoch; all f32.

@@ -7,6 +7,7 @@
 
 #include "base/base64.h"
 #include "base/hash.h"
+#include "base/spelling.h"
 #include "wire/times.h"
 #include "wire/uri.h"
 
@@ -279,21 +280,27 @@ constexpr std::string_view kV2Parameters[] = {"accelerate",
                                               "metrics",
                                               "inventory"};
 
+/// A header that stands in the query of a presigned request, beside what a V4 signature itself has there.
+bool is_header_in_query(std::string_view name) {
+  static constexpr std::string_view kOwn[] = {
+      "X-Amz-Algorithm", "X-Amz-Credential",    "X-Amz-Date",          "X-Amz-Expires",
+      "X-Amz-Signature", "X-Amz-SignedHeaders", "X-Amz-Content-Sha256"};
+  return name.size() > 6 && http::same_name(name.substr(0, 6), "x-amz-") &&
+         std::ranges::none_of(kOwn, [&](std::string_view own) { return http::same_name(name, own); });
+}
+
 /// What a V2 query signature signs ("Query string request authentication alternative" of the S3 guide).
-std::string v2_string_to_sign(const Request& request, const Claim& claim) {
+std::string v2_string_to_sign(const Request& request, const Claim& claim, std::string_view path) {
   std::map<std::string, std::string> amz;
   for (const auto& [name, value] : request.headers) {
-    std::string key = name;
-    std::ranges::transform(key, key.begin(), [](char c) {
-      return static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-    });
+    std::string key = base::lower_case(name);
     if (!key.starts_with("x-amz-")) continue;
     std::string& all = amz[key];
     (all += all.empty() ? "" : ",") += trimmed(value);
   }
   Parameters parameters;
   for (auto& [name, value] : parse_query(request.query())) {
-    if (name == "x-amz-security-token") amz.try_emplace(name, value);
+    if (is_header_in_query(name)) amz.try_emplace(base::lower_case(name), trimmed(value));
     if (std::ranges::find(kV2Parameters, name) != std::end(kV2Parameters))
       parameters.emplace_back(name, value);
   }
@@ -301,7 +308,7 @@ std::string v2_string_to_sign(const Request& request, const Claim& claim) {
   std::string out = fmt::format("{}\n{}\n{}\n{}\n", request.method, request.headers.get("content-md5"),
                                 request.headers.get("content-type"), claim.time);
   for (const auto& [name, value] : amz) out += fmt::format("{}:{}\n", name, value);
-  out += request.path();
+  out += path;
   char separator = '?';
   for (const auto& [name, value] : parameters) {
     (out += separator) += name;
@@ -318,10 +325,15 @@ void verify_v2(const Request& request, const Claim& claim, const AccessKey& key,
     throw denied(Denial::expired, Protocol::rest_xml, {},
                  Value::object({{"ServerTime", base::iso8601(now)}}));
   }
-  std::string text = v2_string_to_sign(request, claim);
-  auto sum = base::hmac_sha1(key.secret, text);
-  std::string expected = base::base64_encode({reinterpret_cast<const char*>(sum.data()), sum.size()});
-  if (!base::equal_in_constant_time(expected, claim.signature)) {
+  auto right = [&](const std::string& text) {
+    auto sum = base::hmac_sha1(key.secret, text);
+    std::string expected = base::base64_encode({reinterpret_cast<const char*>(sum.data()), sum.size()});
+    return base::equal_in_constant_time(expected, claim.signature);
+  };
+  std::string path(request.path()), text = v2_string_to_sign(request, claim, path);
+  // Of a bucket alone boto3 signs "/bucket/" and asks for "/bucket".
+  bool bucket = path.size() > 1 && path.find('/', 1) == path.npos;
+  if (!right(text) && !(bucket && right(v2_string_to_sign(request, claim, path + "/")))) {
     throw denied(Denial::mismatch, Protocol::rest_xml, {},
                  Value::object({{"AWSAccessKeyId", claim.access_key},
                                 {"StringToSign", text},
@@ -351,6 +363,27 @@ Claim read_claim(const Request& head) {
     }
   }
   return claim;
+}
+
+void take_headers_from_query(Request& request, const Claim& claim) {
+  if (claim.form != Claim::Form::query && claim.form != Claim::Form::query_v2) return;
+  // Not the session's token, which was looked at; nor sums, which SDKs make of the body that they do not have yet.
+  for (auto& [name, value] : parse_query(request.query())) {
+    std::string lower = base::lower_case(name);
+    constexpr std::string_view kSums[] = {"crc32", "crc32c", "crc64nvme", "sha1", "sha256"};
+    bool sum = lower == "x-amz-sdk-checksum-algorithm" ||
+               std::ranges::any_of(
+                   kSums, [&](std::string_view of) { return lower == fmt::format("x-amz-checksum-{}", of); });
+    if (sum || lower == "x-amz-security-token" || !is_header_in_query(name) || request.headers.find(name))
+      continue;
+    auto in_no_value = [](char c) { return (c >= 0 && c < ' ' && c != '\t') || c == 127; };
+    constexpr std::string_view kName =
+        "abcdefghijklmnopqrstuvwxyz0123456789!#$%&'*+-.^_`|~";  // RFC 9110, 5.6.2
+    if (std::ranges::any_of(value, in_no_value) || lower.find_first_not_of(kName) != lower.npos)
+      throw Fault("InvalidArgument", 400, fmt::format("{}: a character that no header has", lower),
+                  Value::object({{"ArgumentName", lower}}));
+    request.headers.add(name, value);
+  }
 }
 
 Payload Verifier::payload(const Request& head, const Claim& claim, Protocol protocol) {

@@ -27,6 +27,10 @@ struct Claim {
 /// Never fails: see Claim::problem.
 Claim read_claim(const http::Request& head);
 
+/// Presigning moves headers x-amz-* into the query: what the signature covers there is an input as if it had been sent so.
+/// For a verified request; a header that was sent stays.
+void take_headers_from_query(http::Request& request, const Claim& claim);
+
 /// How the body takes part in a signature.
 enum class Payload {
   hashed,  // its hash is in a header

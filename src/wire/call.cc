@@ -43,7 +43,12 @@ bool walk_path(std::string_view pattern, std::string_view path, Label label) {
 }
 
 bool meets(const http::Request& head, const Parameters& query, const Condition& condition) {
-  if (condition.location == Location::header) return head.headers.find(condition.name).has_value();
+  auto presigned = [&] { return head.query().find("Signature=") != std::string_view::npos; };
+  if (condition.location == Location::header)  // presigned, it may stand in the query
+    return head.headers.find(condition.name) ||
+           (presigned() && std::ranges::any_of(query, [&](const auto& parameter) {
+              return http::same_name(parameter.first, condition.name);
+            }));
   return std::ranges::any_of(query, [&](const auto& parameter) {
     return condition.name == parameter.first &&
            (condition.value.empty() || condition.value == parameter.second);
@@ -110,8 +115,8 @@ Call find_call(const http::Request& head, std::string_view signing_name) {
   const Service* service = signing_name.empty() ? find_service("s3") : service_signed_as(signing_name, true);
   if (!service) service = service_signed_as(signing_name, false);
   Call call{.service = service,
-            .protocol = service ? service->protocol : Protocol::rest_xml,
-            .name = std::string(signing_name)};
+            .protocol = service ? service->protocol : Protocol::rest_json,
+            .name = fmt::format("{} {} {}", signing_name, head.method, head.path())};
   if (service) {
     call.operation = find_route(*service, head);
     call.name = call.operation ? std::string(call.operation->name.view())
@@ -121,13 +126,17 @@ Call find_call(const http::Request& head, std::string_view signing_name) {
 }
 
 void find_action(Call& call, const http::Request& request) {
-  if (!call.in_form || !call.service) return;
+  if (!call.in_form) return;
+  const bool signed_by_nobody = call.name.empty();
   std::string unpacked;
   for (auto& [name, value] : parse_query(
            request.method == "GET" ? request.query() : document(request, unpacked), kMostFormFields)) {
     if (name == "Action") call.name = std::move(value);
   }
-  call.operation = call.service->find(call.name);
+  for (const Service& service : services())
+    if (signed_by_nobody && !call.service && service.protocol == Protocol::query && service.find(call.name))
+      call.service = &service;
+  if (call.service) call.operation = call.service->find(call.name);
 }
 
 void require_operation(const Call& call) {
@@ -145,6 +154,9 @@ void require_operation(const Call& call) {
           fmt::format("Could not find operation {} for version {}", call.name, call.service->version.view()));
     case Protocol::rest_xml:
       throw Fault("MethodNotAllowed", 405, "The specified method is not allowed against this resource.");
+    case Protocol::rest_json:  // services share the name that they sign with: which was meant is not known
+      throw Fault("UnsupportedOperation", 400,
+                  fmt::format("{}: \"{}\" is not served here", call.service->signing_name.view(), call.name));
     default:
       throw Fault("UnknownOperationException", 400,
                   fmt::format("The service {} has no operation \"{}\"", call.service->id.view(), call.name));

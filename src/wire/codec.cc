@@ -80,6 +80,9 @@ Value outside_body(const Call& call, const Request& request) {
     }
     if (text) {
       check_utf8(member, *text);
+      // A condition that is no date says nothing (RFC 9110, 13.1.3).
+      bool condition = member.shape().type == Type::timestamp && member.wire.view().starts_with("If-");
+      if (condition && !scalar_from_text(member.shape(), *text)) continue;
       out.set(member.name.view(),
               member.shape().type == Type::list ? separated(member, *text) : scalar(member, *text));
     } else if (member.location == Location::headers) {

@@ -190,7 +190,8 @@ std::optional<Value> scalar_from_text(const Shape& shape, std::string_view text)
       return std::nullopt;
     case Type::timestamp:
       if (auto date = parse_http_date(text)) return to_seconds(*date);
-      if (text.find('T') != text.npos) return to_seconds(base::parse_iso8601(text));
+      if (text.find('T') != text.npos && text[0] >= '0' && text[0] <= '9')
+        return to_seconds(base::parse_iso8601(text));
       if (auto seconds = number(0.0); seconds && is_time(*seconds->real())) return seconds;
       return std::nullopt;
     case Type::blob: return base::base64_decode(text);

@@ -12,8 +12,14 @@ from ..servers import Server
 
 
 @pytest.fixture(scope="module")
-def server(build, tmp_path_factory):
-    server = Server(build / "textmill", tmp_path_factory.mktemp("server") / "data", "--sync", "process").start()
+def server_options():
+    """More words for `textmill up`; a file of tests may have its own."""
+    return ()
+
+
+@pytest.fixture(scope="module")
+def server(build, tmp_path_factory, server_options):
+    server = Server(build / "textmill", tmp_path_factory.mktemp("server") / "data", "--sync", "process", *map(str, server_options)).start()
     yield server
     assert server.stop() == 0
     doctor = subprocess.run([build / "textmill", "doctor", "--deep", "--data-dir", server.folder], capture_output=True, text=True)

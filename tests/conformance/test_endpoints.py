@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,8 +15,8 @@ import time
 import pytest
 from botocore.exceptions import ClientError, EventStreamError
 
-from .. import jobs
-from ..servers import await_that
+from .. import jobs, tiny_models
+from ..servers import Server, await_that
 
 ARN = "arn:aws:sagemaker:us-east-1:123456789012"
 ROLE = "arn:aws:iam::123456789012:role/service/Role"
@@ -116,10 +117,11 @@ def deploy(sagemaker, name):
     """deploy(image, ...): an endpoint; it is deleted after the test. With `wait`, its description once it is InService or Failed."""
     made = []
 
-    def make(image, url=None, wait=True, count=1, environment=None):
+    def make(image, url=None, wait=True, count=1, environment=None, isolated=False):
         endpoint = name("Endpoint")
-        container = {"Image": image, "Environment": environment or {}} | ({"ModelDataUrl": url} if url else {})
-        sagemaker.create_model(ModelName=endpoint, PrimaryContainer=container, ExecutionRoleArn=ROLE)
+        data = {"ModelDataSource": {"S3DataSource": url}} if isinstance(url, dict) else {"ModelDataUrl": url} if url else {}
+        container = {"Image": image, "Environment": environment or {}} | data
+        sagemaker.create_model(ModelName=endpoint, PrimaryContainer=container, ExecutionRoleArn=ROLE, EnableNetworkIsolation=isolated)
         sagemaker.create_endpoint_config(EndpointConfigName=endpoint, ProductionVariants=[
             {"VariantName": "AllTraffic", "ModelName": endpoint, "InstanceType": "ml.m5.large", "InitialInstanceCount": count}])
         assert sagemaker.create_endpoint(EndpointName=endpoint, EndpointConfigName=endpoint)["EndpointArn"] == f"{ARN}:endpoint/{endpoint.lower()}"
@@ -181,6 +183,8 @@ def test_a_program_from_creation_to_deletion(server, sagemaker, runtime, deploy,
     assert answer["Body"].read() == b"application/x-mine|text/x-echo|mine|-|\x00\xffbytes"
     assert (answer["ContentType"], answer["InvokedProductionVariant"], answer["CustomAttributes"]) == ("text/x-echo", "AllTraffic", "from-the-program")
     assert answer["ResponseMetadata"]["RequestId"]
+    bare = runtime.invoke_endpoint(EndpointName=endpoint, Body=b"x")["Body"].read()
+    assert bare == b"-|*/*|-|-|x", "nothing of the caller's signature, whatever else is not said"
     assert runtime.invoke_endpoint(EndpointName=endpoint.upper(), TargetVariant="AllTraffic", Body=b"x")["Body"].read().endswith(b"|x")
     stream, lines = next(iter(await_that(lambda: any((log := log_of(server, endpoint)).values()) and log, "its log").items()))
     assert stream.startswith("AllTraffic/i-") and "the program is up" in lines
@@ -269,10 +273,11 @@ def test_what_does_not_come_into_service(sagemaker, deploy, program, upload, min
     words = "The primary container for production variant AllTraffic did not pass the ping health check. Please check CloudWatch logs for this endpoint."
     shown = deploy(program("#!/bin/sh\necho first words; echo last words >&2; exit 3\n"))
     assert shown["EndpointStatus"] == "Failed" and shown["FailureReason"].startswith(words) and "last words" in shown["FailureReason"]
+    assert "Its last lines: first words" in shown["FailureReason"], "none of our own notes"
     hf = "763104351884.dkr.ecr.us-east-1.amazonaws.com/huggingface-pytorch-inference:2.1-transformers4.37-cpu"
     cases = {
         "process:///nowhere/program": (None, "process:///nowhere/program"),
-        "example.com/own/image:1": (None, "neither by podman nor by docker"),
+        "example.com/own/image:1": (None, "others need podman or docker, and this server has neither"),
         hf: ({"weights.bin": b"x"}, "has no code/inference.py"),
         hf + "-py310": ({"code/inference.py": b"x"}, "python3 -m venv"),
         "textmill/serve": ({"../out": b"x"}, "../out"),
@@ -280,18 +285,43 @@ def test_what_does_not_come_into_service(sagemaker, deploy, program, upload, min
     for image, (files, expected) in cases.items():
         shown = deploy(image, upload(files) if files else None)
         assert shown["EndpointStatus"] == "Failed" and shown["FailureReason"].startswith("ClientError: ") and expected in shown["FailureReason"], shown
+        assert "/tmp/" not in shown["FailureReason"], "no path of the server's"
     assert "Could not find model data at s3://none/model.tar.gz." in deploy("textmill/serve", "s3://none/model.tar.gz")["FailureReason"]
 
 
 @pytest.mark.parametrize("image", ["textmill/serve", "763104351884.dkr.ecr.us-east-1.amazonaws.com/huggingface-pytorch-inference:2.1-cpu"])
 def test_a_model_of_ours(runtime, deploy, upload, tmp_path, image):
-    from .. import tiny_models
     folder = tiny_models.tiny_bert(tmp_path / "model", labels=["neg", "pos", "mixed"])
     shown = deploy(image, upload({f.name: f for f in folder.iterdir()}))
     assert shown["EndpointStatus"] == "InService", shown
     body = json.dumps({"inputs": ["a good film", "awful"], "parameters": {"top_k": 2}})
     answer = json.loads(runtime.invoke_endpoint(EndpointName=shown["EndpointName"], ContentType="application/json", Body=body)["Body"].read())
     assert len(answer) == 2 and all(len(one) == 2 and one[0]["score"] >= one[1]["score"] for one in answer)
+
+
+def test_a_model_of_ours_by_an_executable_that_programs_do_not_see(build, tmp_path):
+    """It may lie in /tmp, which is empty for a program, as may a build below /home."""
+    shutil.copy(build / "textmill", tmp_path / "textmill")
+    folder = tiny_models.tiny_bert(tmp_path / "model", labels=["neg", "pos"])
+    server = Server(tmp_path / "textmill", tmp_path / "data").start()
+    try:
+        s3, sagemaker = server.client("s3"), server.client("sagemaker")
+        s3.create_bucket(Bucket="models")
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=1) as tar:
+            tar.add(folder, ".")
+        s3.put_object(Bucket="models", Key="model.tar.gz", Body=buffer.getvalue())
+        for name, image in (("framework", "763104351884.dkr.ecr.us-east-1.amazonaws.com/huggingface-pytorch-inference:2.1-cpu"), ("own", "textmill/serve")):
+            sagemaker.create_model(ModelName=name, PrimaryContainer={"Image": image, "ModelDataUrl": "s3://models/model.tar.gz"})
+            sagemaker.create_endpoint_config(EndpointConfigName=name, ProductionVariants=[{"VariantName": "v", "ModelName": name, "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}])
+            sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=name)
+        for name in ("framework", "own"):
+            await_that(lambda: sagemaker.describe_endpoint(EndpointName=name)["EndpointStatus"] != "Creating", "it is made")
+            assert (shown := sagemaker.describe_endpoint(EndpointName=name))["EndpointStatus"] == "InService", shown
+            sagemaker.delete_endpoint(EndpointName=name)
+            await_that(lambda: gone(sagemaker, name), "it is gone")
+    finally:
+        server.stop()
 
 
 SCRIPT = b"""
@@ -332,6 +362,16 @@ def test_killed_instances_are_replaced_and_outlive_the_server(server, sagemaker,
                sagemaker.describe_endpoint(EndpointName=endpoint)["ProductionVariants"][0]["CurrentInstanceCount"] == 2, "another one")
     assert sagemaker.describe_endpoint(EndpointName=endpoint)["EndpointStatus"] == "InService"
     assert answers(runtime, endpoint)
+
+
+def test_an_instance_that_cannot_be_replaced_says_so(server, sagemaker, deploy, upload, program):
+    url = upload({"word": b"hello"})
+    endpoint = deploy(program(PROGRAM), url)["EndpointName"]
+    server.client("s3").delete_object(Bucket=url.split("/")[2], Key="model.tar.gz")
+    os.kill(runner_of(instances(server, endpoint)[0]), signal.SIGKILL)
+    why = f"This instance could not be started: ClientError: Could not find model data at {url}."
+    await_that(lambda: any(why in lines for lines in log_of(server, endpoint).values()), "it says so")
+    assert sagemaker.describe_endpoint(EndpointName=endpoint)["EndpointStatus"] == "InService"
 
 
 def test_instances_outlive_the_server(build, tmp_path, program):
@@ -402,12 +442,29 @@ def test_a_models_own_port_is_not_asked_for(deploy, program, runtime, port):
     assert shown["EndpointStatus"] == "InService" and answers(runtime, shown["EndpointName"])
 
 
-def test_isolation_is_not_promised(sagemaker, program, name, refused):
-    model = name("Alone")
-    sagemaker.create_model(ModelName=model, PrimaryContainer={"Image": program(PROGRAM)}, ExecutionRoleArn=ROLE, EnableNetworkIsolation=True)
-    sagemaker.create_endpoint_config(EndpointConfigName=model, ProductionVariants=[{"VariantName": "v", "ModelName": model, "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}])
-    code, _, message = refused(sagemaker.create_endpoint, EndpointName=model, EndpointConfigName=model)
-    assert code == "ValidationException" and f"Model {model}: EnableNetworkIsolation is not served for endpoints" in message
+PROBE = PROGRAM.replace("answer = (", """import json, socket, urllib.parse
+        try:
+            where = urllib.parse.urlparse(body.decode())
+            socket.create_connection((where.hostname, where.port), 2)
+            reached = "reached"
+        except OSError as error:
+            reached = str(error)
+        answer = json.dumps([reached, sorted(n for n in os.environ if n.startswith(("AWS_", "S3_")))]).encode() or (""")
+
+
+@pytest.mark.parametrize("port", ["int(os.environ[\"SAGEMAKER_BIND_TO_PORT\"])", "8080"])
+def test_isolation(server, deploy, program, runtime, port):
+    """No network but its own, no credentials; requests come in all the same, wherever it listens, and to each instance."""
+    image = program(PROBE.replace('int(os.environ["SAGEMAKER_BIND_TO_PORT"])', port))
+    probe = lambda endpoint: json.loads(runtime.invoke_endpoint(EndpointName=endpoint, Body=server.url)["Body"].read())
+    alone = deploy(image, count=2, isolated=True)
+    assert alone["EndpointStatus"] == "InService", alone
+    for _ in range(4):
+        assert probe(alone["EndpointName"]) == ["[Errno 111] Connection refused", ["AWS_DEFAULT_REGION", "AWS_REGION"]]
+    assert not any("started again" in line for lines in log_of(server, alone["EndpointName"]).values() for line in lines)
+    if port != "8080":
+        reached, names = probe(deploy(image)["EndpointName"])
+        assert reached == "reached" and {"AWS_ENDPOINT_URL", "AWS_SECRET_ACCESS_KEY"} <= set(names)
 
 
 def test_by_the_command_line(server, sagemaker, deploy, program, tmp_path, build):

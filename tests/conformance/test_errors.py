@@ -1,6 +1,7 @@
 """What is asked of things that are not there, are there already, or are busy: codes, statuses and words, which SDKs match, by
 table. Nothing is changed by any of it."""
 
+import boto3
 import pytest
 
 from .. import jobs
@@ -123,3 +124,11 @@ def test_operations_that_are_not_served_say_so(sagemaker, refused):
 def test_an_endpoint_that_is_being_made_is_deleted(sagemaker):
     sagemaker.delete_endpoint(EndpointName="Endpoint")
     await_that(lambda: not sagemaker.list_endpoints()["Endpoints"], "it is gone", 60)
+
+
+def test_what_aws_serves_to_everybody_is_refused_in_the_same_words(server, refused):
+    """The client sends it unsigned."""
+    code, status, message = refused(server.client("sts").assume_role_with_web_identity, RoleArn="arn:aws:iam::123456789012:role/R", RoleSessionName="me", WebIdentityToken="token")
+    scaling = boto3.client("autoscaling", endpoint_url=server.url, region_name="us-east-1", aws_access_key_id=server.access_key, aws_secret_access_key=server.secret)
+    assert refused(scaling.delete_policy, AutoScalingGroupName="g", PolicyName="p")[:2] == ("UnsupportedOperation", 400), "IAM has an action of that name"
+    assert (code, status) == ("UnsupportedOperation", 400) and "sts:AssumeRoleWithWebIdentity" in message

@@ -60,7 +60,7 @@ def test_a_role_as_tutorials_make_it(iam, name, refused):
     iam.delete_role(RoleName=role)
     iam.delete_policy(PolicyArn=made["Arn"])
     assert refused(iam.get_policy, PolicyArn=made["Arn"])[:2] == ("NoSuchEntity", 404)
-    assert refused(iam.list_role_tags, RoleName=role) == ("NoSuchEntity", 404, f"The role with name {role} cannot be found.")
+    assert refused(iam.delete_role, RoleName=role) == ("NoSuchEntity", 404, f"The role with name {role} cannot be found.")
 
 
 def test_paths(iam, name, refused):
@@ -103,8 +103,18 @@ def test_names_of_any_case(iam, name, refused):
     iam.create_role(RoleName=role.lower(), AssumeRolePolicyDocument=TRUST)
 
 
-def test_roles_that_nobody_made(iam):
-    """Clients turn names into ARNs by GetRole."""
+def test_roles_that_nobody_made(iam, name, refused):
+    """Clients turn names into ARNs by GetRole; tutorials make a role only where GetRole finds none."""
+    role, managed = name("Tutorial"), "arn:aws:iam::aws:policy/AmazonSageMakerFullAccess"
+    shown = iam.get_role(RoleName=role)["Role"]
+    assert iam.list_role_tags(RoleName=role)["Tags"] == iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"] == []
+    assert refused(iam.detach_role_policy, RoleName=role, PolicyArn=managed)[:2] == ("NoSuchEntity", 404)
+    assert role not in [r["RoleName"] for r in iam.list_roles(MaxItems=1000)["Roles"]]
+    iam.attach_role_policy(RoleName=role, PolicyArn=managed)
+    assert iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"][0]["PolicyArn"] == managed
+    assert {k: v for k, v in iam.get_role(RoleName=role)["Role"].items() if k != "CreateDate"} == {k: v for k, v in shown.items() if k != "CreateDate"}
+    iam.tag_role(RoleName=name("Tagged"), Tags=[{"Key": "a", "Value": "1"}])
+    iam.update_role(RoleName=name("Updated"), Description="d")
     assert iam.get_role(RoleName="SageMakerRole")["Role"]["Arn"] == f"arn:aws:iam::{ACCOUNT}:role/SageMakerRole"
     assert iam.create_service_linked_role(AWSServiceName="sagemaker.amazonaws.com")["Role"]["RoleName"] == "AWSServiceRoleForsagemaker"
 

@@ -24,16 +24,16 @@ def names(sagemaker, **query):
 
 
 def test_each_once_and_in_order_while_others_create(server, sagemaker, image):
-    for i in range(120):
+    for i in range(250):
         sagemaker.create_training_job(**jobs.request(f"page-{i:03}", image))
     mine = server.client("sagemaker")
     with others_create(lambda i: mine.create_training_job(**jobs.request(f"other-{i}", image)), pause=0.01):
-        expected = [f"page-{i:03}" for i in range(120)]
+        expected = [f"page-{i:03}" for i in range(250)]
         for sort, order in (("Name", "Ascending"), ("CreationTime", "Descending"), ("CreationTime", "Ascending")):
             found = names(sagemaker, SortBy=sort, SortOrder=order, NameContains="page-", PaginationConfig={"PageSize": 7})
             assert found == (expected if order == "Ascending" else expected[::-1])
         assert names(sagemaker, NameContains="page-") == expected  # the usual order
-    for i in range(120):
+    for i in range(250):
         assert jobs.finish(sagemaker, f"page-{i:03}")["TrainingJobStatus"] == "Completed"
 
 
@@ -84,6 +84,23 @@ def test_search_by_what_a_job_came_to(sagemaker, tmp_path, name, refused):
     assert find(SortBy="HyperParameters.epochs") == ["10", "9", "2"]
     assert find(SortBy="TrainingEndTime", SortOrder="Ascending") == ["9", "10", "2"]
     assert refused(sagemaker.search, Resource="TrainingJob", SortBy="nonsense")[0] == "ValidationException"
+
+
+def test_members_that_not_every_answer_has(sagemaker, image, name):
+    """Whatever a request may say about a job, describing, listing and searching show it, or leave it out."""
+    job = name("Everything")
+    sagemaker.create_training_job(**jobs.request(
+        job, image, InfraCheckConfig={"EnableInfraCheck": True}, RemoteDebugConfig={"EnableRemoteDebug": True},
+        ProfilerConfig={"S3OutputPath": "s3://jobs/profile"}, ProfilerRuleConfigurations=[{"RuleConfigurationName": "r", "RuleEvaluatorImage": "i"}],
+        DebugHookConfig={"S3OutputPath": "s3://jobs/debug"}, DebugRuleConfigurations=[{"RuleConfigurationName": "r", "RuleEvaluatorImage": "i"}],
+        SessionChainingConfig={"EnableSessionTagChaining": True}, ExperimentConfig={"TrialName": "t"}, VpcConfig={"SecurityGroupIds": ["sg"], "Subnets": ["s"]},
+        EnableInterContainerTrafficEncryption=True, RetryStrategy={"MaximumRetryAttempts": 1}, Environment={"A": "b"}))
+    described = jobs.finish(sagemaker, job)
+    assert described["InfraCheckConfig"] == {"EnableInfraCheck": True} and described["RemoteDebugConfig"] == {"EnableRemoteDebug": True}
+    assert described["OutputDataConfig"] == {"S3OutputPath": "s3://jobs/out", "KmsKeyId": "", "CompressionType": "GZIP"}, "the SDK's attach() reads all three"
+    assert sagemaker.list_training_jobs(NameContains=job)["TrainingJobSummaries"][0]["TrainingJobName"] == job
+    [found] = sagemaker.search(Resource="TrainingJob", SearchExpression={"Filters": [{"Name": "TrainingJobName", "Operator": "Equals", "Value": job}]})["Results"]
+    assert found["TrainingJob"]["ProfilerConfig"]["S3OutputPath"] == "s3://jobs/profile" and "RemoteDebugConfig" not in found["TrainingJob"]
 
 
 def test_search_and_tags(sagemaker, image, name):

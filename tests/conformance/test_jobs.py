@@ -2,6 +2,7 @@
 
 import io
 import json
+import subprocess
 import tarfile
 import time
 
@@ -104,8 +105,8 @@ def test_what_users_get_wrong(clients, name, run):
         assert (done["TrainingJobStatus"], done["FailureReason"]) == ("Failed", reason)
     for image, reason in (("process:///no/such/program", "ClientError: cannot start /no/such/program: No such file or directory"),
                           ("process://relative", "ClientError: the image process://relative is no process:///path/program"),
-                          ("some.registry/blazingtext:1", "ClientError: the image some.registry/blazingtext:1 does not train on this server: `textmill images` lists those that do; "
-                           "containers are not run, neither by podman nor by docker: name the program in it as process:///path/program")):
+                          ("some.registry/blazingtext:1", "ClientError: the image some.registry/blazingtext:1 is none that this server runs: `textmill images` lists those that it does; "
+                           "others need podman or docker, and this server has neither (textmill up --container-engine)")):
         job = name()
         sagemaker.create_training_job(**jobs.request(job, image))
         assert jobs.finish(sagemaker, job)["FailureReason"].startswith(reason)
@@ -267,6 +268,19 @@ def test_keys_that_leave_the_folder(clients, run):
     assert done["FailureReason"].startswith("ClientError: Data download failed: the object key ")
 
 
+def test_folders_that_are_too_deep(clients, server, run):
+    done = run("import os\nos.chdir('model')\nfor _ in range(30):\n    os.mkdir('a' * 200)\n    os.chdir('a' * 200)", interpreter="/usr/bin/python3")
+    assert done["TrainingJobStatus"] == "Failed" and "name too long" in done["FailureReason"] and str(server.folder) not in done["FailureReason"], done
+    await_that(lambda: not list((server.folder / "gone").iterdir()), "its folder is gone")
+
+
+def test_keys_that_are_too_long(clients, server, run):
+    key = "long/" + "a" * 300
+    clients[1].put_object(Bucket="jobs", Key=key, Body=b"x")
+    reason = run("exit 0", InputDataConfig=[jobs.channel("train", "s3://jobs/long/")])["FailureReason"]
+    assert reason.startswith(f"ClientError: Data download failed: the object key '{key[5:]}' cannot be a file's name: 300 bytes"), reason
+
+
 def test_input_is_never_written_to(clients, run):
     s3 = clients[1]
     for key, size in (("mine/small", 10), ("mine/large", 200_000)):
@@ -293,6 +307,31 @@ def test_checkpoints_both_ways(clients, run, start):
     jobs.finish(sagemaker, job)
 
 
+def test_a_follower_of_two_instances_misses_nothing(clients, server, start, build):
+    """What one says may come in after what the other said later."""
+    job = start("for i in $(seq 600); do echo $(hostname) $i; sleep 0.003; done", resources={"InstanceCount": 2})
+    done = subprocess.run([build / "textmill", "logs", "-f", job, "--data-dir", server.folder], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+    said = [json.loads(line)["text"] for line in done.stdout.splitlines()]
+    for host in ("algo-1", "algo-2"):
+        assert [line for line in said if line.startswith(f"{host} ")] == [f"{host} {i}" for i in range(1, 601)]
+
+
+def test_events_for_tensorboard(clients, run, start):
+    """Where the SDK's latest_job_tensorboard_artifacts_path looks for them; each attempt's, while it runs."""
+    sagemaker, s3, _ = clients
+    config = {"S3OutputPath": "s3://jobs/boards/"}
+    job = start("mkdir -p output/tensorboard/run; echo 1 > output/tensorboard/run/events; sleep 60", TensorBoardOutputConfig=config)
+    under = f"boards/{job}/tensorboard-output/"
+    listed = lambda prefix: [o["Key"].removeprefix(prefix) for o in s3.list_objects_v2(Bucket="jobs", Prefix=prefix).get("Contents", [])]
+    await_that(lambda: listed(under) == ["run/events"], "they are kept while the job runs")
+    sagemaker.stop_training_job(TrainingJobName=job)
+    jobs.finish(sagemaker, job)
+    done = run("mkdir boards; echo 2 > boards/events; echo 3 > checkpoints/c",
+               TensorBoardOutputConfig=config | {"LocalPath": "/opt/ml/boards"}, CheckpointConfig={"S3Uri": "s3://jobs/beside"})
+    assert done["TensorBoardOutputConfig"]["LocalPath"] == "/opt/ml/boards"
+    assert listed(f"boards/{done['TrainingJobName']}/tensorboard-output/") == ["events"] and listed("beside/") == ["c"]
+
+
 def test_checkpoints_of_several_instances(clients, run):
     """Each keeps its own, and finds all."""
     config = {"S3Uri": "s3://jobs/parts"}
@@ -312,6 +351,22 @@ def test_output_without_an_archive(clients, run):
     assert keys == {f"plain/{job}/output/model/a", f"plain/{job}/output/model/sub/b"}
 
 
+def test_what_hosts_leave_under_one_name(clients, run):
+    done = run("[ $(hostname) = algo-1 ] && echo one >model/x || { mkdir model/x; echo two >model/x/two; }; echo $(hostname) >model/$(hostname)", resources={"InstanceCount": 2})
+    assert archive(clients[1], done["TrainingJobName"]) == {"x": b"one\n", "algo-1": b"algo-1\n", "algo-2": b"algo-2\n"}
+    streams = clients[2].filter_log_events(logGroupName="/aws/sagemaker/TrainingJobs", logStreamNamePrefix=done["TrainingJobName"] + "/algo-2")["events"]
+    assert "/opt/ml/model/x was not kept: of an instance before this one it is a file, and here a folder." in [e["message"] for e in streams]
+
+
+def test_logs_of_a_job_that_is_made_again(clients, server, run, textmill, tmp_path):
+    job = run("echo the first")["TrainingJobName"]
+    clients[0].delete_training_job(TrainingJobName=job)
+    clients[0].create_training_job(**jobs.request(job, jobs.script(tmp_path, "again", "echo the second")))
+    jobs.finish(clients[0], job)
+    said = textmill("logs", job, "--data-dir", server.folder).stdout
+    assert "the second" in said and "the first" not in said
+
+
 def test_a_job_sees_no_others(clients, server, run, start):
     other = start("echo secret > /tmp/secret; echo secret > model/secret; sleep 60")
     await_that(lambda: clients[0].describe_training_job(TrainingJobName=other)["SecondaryStatus"] == "Training", "it runs")
@@ -322,12 +377,16 @@ def test_a_job_sees_no_others(clients, server, run, start):
     jobs.finish(clients[0], other)
 
 
-def test_network_isolation(clients, run):
-    probe = "import os, socket, urllib.parse\nurl = urllib.parse.urlparse(os.environ['AWS_ENDPOINT_URL'])\nsocket.create_connection((url.hostname, url.port), 2)"
-    assert run(probe, interpreter="/usr/bin/python3")["TrainingJobStatus"] == "Completed"
+def test_network_isolation(clients, server, run):
+    probe = f"import os, socket, urllib.parse\nurl = urllib.parse.urlparse({server.url!r})\nprint(sorted(n for n in os.environ if n.startswith('AWS_')))\nsocket.create_connection((url.hostname, url.port), 2)"
+    done = run(probe, interpreter="/usr/bin/python3")
+    assert done["TrainingJobStatus"] == "Completed" and "AWS_ENDPOINT_URL" in said(clients, done)
     for count in (1, 2):
         done = run(probe, interpreter="/usr/bin/python3", resources={"InstanceCount": count}, EnableNetworkIsolation=True)
         assert "Connection refused" in done["FailureReason"]
+        # The first that fails ends the other, perhaps before it has said anything.
+        words = [line for i in range(count) for line in jobs.log_of(clients[2], done["TrainingJobName"], f"algo-{i + 1}")]
+        assert "['AWS_DEFAULT_REGION', 'AWS_REGION']" in words, words
 
 
 def test_bad_programs(clients, run):

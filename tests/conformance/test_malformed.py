@@ -83,6 +83,8 @@ SIGNED = {
                            b"&MetricData.member.1.Timestamp=1e300", QUERY, 400, b"Timestamp"),
     "a header of no time": ("s3", "GET", "/malformed/there?response-expires=1e300", b"", {}, 400, b"InvalidArgument"),
     "an unknown operation": ("sagemaker", "POST", "/", b"{}", target("SageMaker.MakeCoffee"), 400, b"UnknownOperationException"),
+    "a service that shares its name": ("sagemaker", "PUT", "/BatchPutMetrics", b"{}", {}, 400, b'sagemaker: \\"PUT /BatchPutMetrics\\" is not served here'),
+    "a service of REST that is unknown": ("lambda", "GET", "/2015-03-31/functions/", b"", {}, 400, b"UnsupportedOperation"),
     "an unknown service": ("sagemaker", "POST", "/", b"{}", target("Coffee.Make"), 400, b"UnsupportedOperation"),
     "a NUL": ("sagemaker", "POST", "/", b'{"ModelName": "a\\u0000b"}', target("SageMaker.DescribeModel"), 400, b"failed to satisfy constraint: Member must satisfy"),
     "logs, not JSON": ("logs", "POST", "/", b"<a/>", target("Logs_20140328.DescribeLogGroups"), 400, b"SerializationException"),

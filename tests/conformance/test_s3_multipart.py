@@ -5,7 +5,9 @@ import concurrent.futures
 import hashlib
 import io
 import os
+import pathlib
 import random
+import re
 import threading
 import zlib
 
@@ -207,7 +209,30 @@ def test_the_transfer_manager_in_constant_memory(server, s3, bucket, tmp_path):
     assert stream.getbuffer().nbytes == size
 
 
-def test_an_upload_is_completed_by_several_at_once(s3, bucket):
+def test_a_copy_is_one_part(s3, bucket, parts):
+    """With the ETag and checksum of all its bytes."""
+    id, done = upload(s3, bucket, "k", parts)
+    complete(s3, bucket, "k", id, done)
+    s3.put_object_tagging(Bucket=bucket, Key="k", Tagging={"TagSet": []})
+    body = b"".join(parts)
+    for target, options in (("copy", {}), ("summed", {"ChecksumAlgorithm": "SHA256"}), ("k", {"MetadataDirective": "REPLACE"})):
+        copied = s3.copy_object(Bucket=bucket, Key=target, CopySource=f"{bucket}/k", **options)["CopyObjectResult"]
+        head = s3.head_object(Bucket=bucket, Key=target, ChecksumMode="ENABLED")
+        assert copied["ETag"] == head["ETag"] == f'"{hashlib.md5(body).hexdigest()}"', target
+        sums = {k: v for k, v in head.items() if k.startswith("Checksum") and k != "ChecksumType"}
+        assert sums in ({}, {"ChecksumCRC32": base64.b64encode(zlib.crc32(body).to_bytes(4, "big")).decode()},
+                        {"ChecksumSHA256": base64.b64encode(hashlib.sha256(body).digest()).decode()}) and head.get("ChecksumType") in (None, "FULL_OBJECT"), head
+
+
+def test_pages_of_nothing(s3, bucket):
+    """Who asks for none is told that there is no more, or would ask for ever."""
+    id = s3.create_multipart_upload(Bucket=bucket, Key="k")["UploadId"]
+    s3.upload_part(Bucket=bucket, Key="k", UploadId=id, PartNumber=1, Body=b"x")
+    assert not s3.list_multipart_uploads(Bucket=bucket, MaxUploads=0)["IsTruncated"]
+    assert not s3.list_parts(Bucket=bucket, Key="k", UploadId=id, MaxParts=0)["IsTruncated"]
+
+
+def test_an_upload_is_completed_by_several_at_once(server, s3, bucket):
     """A client that gave up waiting asks again while the first request still joins: all get the same answer."""
     blocks = [random.Random(i).randbytes(16 * MIB) for i in range(4)]
     upload = s3.create_multipart_upload(Bucket=bucket, Key="twice", ChecksumAlgorithm="CRC32")["UploadId"]
@@ -215,9 +240,12 @@ def test_an_upload_is_completed_by_several_at_once(s3, bucket):
     for number, block in enumerate(blocks, 1):
         part = s3.upload_part(Bucket=bucket, Key="twice", UploadId=upload, PartNumber=number, Body=block, ChecksumAlgorithm="CRC32")
         parts.append({"PartNumber": number, "ETag": part["ETag"], "ChecksumCRC32": part["ChecksumCRC32"]})
+    written = lambda: int(re.search(r"wchar: (\d+)", pathlib.Path(f"/proc/{server.process.pid}/io").read_text())[1])
+    before = written()
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         complete = [pool.submit(s3.complete_multipart_upload, Bucket=bucket, Key="twice", UploadId=upload, MultipartUpload={"Parts": parts}) for _ in range(4)]
         answers = [{k: v for k, v in c.result().items() if k != "ResponseMetadata"} for c in complete]
+    assert written() - before < 2 * sum(map(len, blocks)), "one joins, the others wait for what it makes"
     assert all(answer == answers[0] for answer in answers) and answers[0]["ETag"].endswith('-4"')
     assert s3.get_object(Bucket=bucket, Key="twice")["Body"].read() == b"".join(blocks)
     assert not s3.list_multipart_uploads(Bucket=bucket).get("Uploads")

@@ -76,6 +76,11 @@ def test_conditions_of_readers(s3, bucket, refused):
     for unchanged in ({"IfNoneMatch": etag}, {"IfNoneMatch": f'"a", {etag}'}, {"IfModifiedSince": modified}):
         assert refused(s3.get_object, Bucket=bucket, Key="k", **unchanged)[:2] == ("304", 304)
         assert refused(s3.head_object, Bucket=bucket, Key="k", **unchanged)[:2] == ("304", 304)
+    for junk in ("junk", "Sun Nov  6 08:49:37 1994", "Sunday, 06-Nov-94 08:49:37 GMT"):  # no date of today's form: as if it were not there
+        url = s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "k"})
+        for condition in ("If-Modified-Since", "If-Unmodified-Since"):
+            with urllib.request.urlopen(urllib.request.Request(url, headers={condition: junk})) as answer:
+                assert answer.read() == b"x"
     for broken in ({"IfMatch": '"other"'}, {"IfUnmodifiedSince": earlier}):
         assert refused(s3.get_object, Bucket=bucket, Key="k", **broken)[:2] == ("PreconditionFailed", 412)
 
@@ -265,6 +270,55 @@ def test_presigned(server, bucket, refused):
         with pytest.raises(urllib.error.HTTPError) as caught:
             urllib.request.urlopen(expired)
         assert caught.value.code == 403 and b"Request has expired" in caught.value.read()
+
+
+def test_presigned_headers(server, bucket, refused):
+    """x-amz-* stands in the query: boto3's V2 form puts it there, and other SDKs' V4 form. Whoever has the URL need send nothing."""
+    old, new = (server.client("s3", config=Config(signature_version=version)) for version in ("s3", "s3v4"))
+    put = lambda url, body=b"body", **headers: urllib.request.urlopen(urllib.request.Request(url, data=body, method="PUT", headers={"Content-Type": "", **headers})).status
+    given = {"Metadata": {"a": "b"}, "StorageClass": "STANDARD_IA", "Tagging": "x=y", "ACL": "private", "ChecksumAlgorithm": "CRC32"}
+    url = old.generate_presigned_url("put_object", Params={"Bucket": bucket, "Key": "old", **given})
+    assert "x-amz-meta-a=b" in url and put(url) == put(url, **{"x-amz-meta-a": "b"}) == 200
+    query = "x-amz-meta-a=b&x-amz-storage-class=STANDARD_IA&x-amz-tagging=x%3Dy&x-id=PutObject"
+    request = botocore.awsrequest.AWSRequest("PUT", f"{server.url}/{bucket}/new?{query}")
+    botocore.auth.S3SigV4QueryAuth(botocore.credentials.Credentials(server.access_key, server.secret), "s3", "us-east-1", expires=60).add_auth(request)
+    assert put(request.url) == 200
+    with pytest.raises(urllib.error.HTTPError):
+        put(url.replace("x-amz-meta-a=b", "x-amz-meta-a=c"))
+    for key in ("old", "new"):
+        head = new.head_object(Bucket=bucket, Key=key)
+        assert (head["Metadata"], head["StorageClass"]) == ({"a": "b"}, "STANDARD_IA"), key
+        assert new.get_object_tagging(Bucket=bucket, Key=key)["TagSet"] == [{"Key": "x", "Value": "y"}]
+    for metadata in ({"a": "b\nc"}, {"my note": "x"}):
+        url = old.generate_presigned_url("put_object", Params={"Bucket": bucket, "Key": "feed", "Metadata": metadata})
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            put(url)
+        assert caught.value.code == 400 and f"x-amz-meta-{[*metadata][0]}: a character that no header has".encode() in caught.value.read()
+    # JavaScript's SDK adds the sum of the body that it does not have.
+    request = botocore.awsrequest.AWSRequest("PUT", f"{server.url}/{bucket}/sum?x-amz-checksum-crc32=AAAAAA%3D%3D&x-amz-sdk-checksum-algorithm=CRC32")
+    botocore.auth.S3SigV4QueryAuth(botocore.credentials.Credentials(server.access_key, server.secret), "s3", "us-east-1", expires=60).add_auth(request)
+    assert put(request.url) == 200
+    request = botocore.awsrequest.AWSRequest("GET", f"{server.url}/{bucket}/sum?x-amz-checksum-mode=enabled")  # as C++'s SDK spells it
+    botocore.auth.S3SigV4QueryAuth(botocore.credentials.Credentials(server.access_key, server.secret), "s3", "us-east-1", expires=60).add_auth(request)
+    assert urllib.request.urlopen(request.url).read() == b"body"
+    url = old.generate_presigned_url("copy_object", Params={"Bucket": bucket, "Key": "copy", "CopySource": f"{bucket}/old"})
+    assert put(url, b"") == 200 and new.get_object(Bucket=bucket, Key="copy")["Body"].read() == b"body"
+    url = old.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "old", "ChecksumMode": "ENABLED", "ExpectedBucketOwner": "123456789012"})
+    assert urllib.request.urlopen(url).read() == b"body"
+
+
+def test_presigned_buckets(server, bucket, name):
+    """boto3's V2 form signs "/bucket/" of what it asks for as "/bucket"."""
+    for version in ("s3v4", "s3"):
+        s3 = server.client("s3", config=Config(signature_version=version))
+        for operation in ("list_objects", "list_objects_v2", "get_bucket_location", "list_object_versions"):
+            with urllib.request.urlopen(s3.generate_presigned_url(operation, Params={"Bucket": bucket})) as answer:
+                assert answer.status == 200, (version, operation)
+        url = s3.generate_presigned_url("create_bucket", Params={"Bucket": name("presigned")}, HttpMethod="PUT")
+        assert urllib.request.urlopen(urllib.request.Request(url, method="PUT")).status == 200
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(s3.generate_presigned_url("list_objects", Params={"Bucket": bucket}).replace(bucket, bucket + "x"))
+        assert caught.value.code == 403
 
 
 def test_copies(s3, bucket, name, refused):

@@ -3,9 +3,11 @@
 import base64
 import hashlib
 import http.server
+import importlib.util
 import io
 import json
 import os
+import pathlib
 import sys
 import tarfile
 import threading
@@ -14,6 +16,7 @@ import zipfile
 
 import pytest
 
+from ..conftest import ROOT
 from ..jobs import channel, finish, log_of, request, script
 from ..servers import Server, await_that
 
@@ -92,13 +95,13 @@ def train(server, name):
     """train({"entry.py": ...}, epochs=2): the job's description at its end."""
     sagemaker, s3 = server.client("sagemaker"), server.client("s3")
 
-    def run(files, image=IMAGE, environment=None, **hyperparameters):
+    def run(files, image=IMAGE, environment=None, resources=None, **hyperparameters):
         job = name("script")
         s3.put_object(Bucket="jobs", Key=f"{job}/source/sourcedir.tar.gz", Body=packed(files))
         own = {"sagemaker_program": "entry.py", "sagemaker_submit_directory": f"s3://jobs/{job}/source/sourcedir.tar.gz", "sagemaker_job_name": job}
         sagemaker.create_training_job(**request(job, image, HyperParameters={k: json.dumps(v) for k, v in (own | hyperparameters).items()},
-                                                algorithm={"MetricDefinitions": [{"Name": "loss", "Regex": "loss=([0-9.]+)"}]}, Environment=environment or {}))
-        return finish(sagemaker, job)
+                                                algorithm={"MetricDefinitions": [{"Name": "loss", "Regex": "loss=([0-9.]+)"}]}, Environment=environment or {}, resources=resources or {}))
+        return finish(sagemaker, job, 120)
 
     return run
 
@@ -107,14 +110,14 @@ def model_of(server, job):
     bucket, _, key = job["ModelArtifacts"]["S3ModelArtifacts"][len("s3://"):].partition("/")
     body = server.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()
     with tarfile.open(fileobj=io.BytesIO(body)) as tar:
-        return json.load(tar.extractfile("seen.json"))
+        return {member.name: json.load(tar.extractfile(member)) for member in tar if member.isfile()}
 
 
 def test_a_script_trains(server, train, environment):
     job = train({"entry.py": SCRIPT}, epochs=2)
     assert job["TrainingJobStatus"] == "Completed", job
     assert {m["MetricName"]: m["Value"] for m in job["FinalMetricDataList"]} == {"loss": 0.5}
-    seen = model_of(server, job)
+    seen = model_of(server, job)["seen.json"]
     assert seen["epochs"] == 2 and seen["word"] is None and seen["python"] == os.path.realpath(environment)
     assert seen["sm"]["SM_HP_EPOCHS"] == "2" and seen["sm"]["SM_USER_ENTRY_POINT"] == "entry.py" and seen["sm"]["SM_MODEL_DIR"] == "/opt/ml/model"
     assert "Invoking script with the following command:" in "\n".join(log_of(server.client("logs"), job["TrainingJobName"]))
@@ -128,7 +131,7 @@ def test_requirements_are_installed_once(server, train, index):
     before = list(asked)
     assert any(path.endswith(".whl") for path in before)
     jobs.append(train(files, epochs=1))
-    assert [model_of(server, job)["word"] for job in jobs] == ["tiny", "tiny"] and asked == before
+    assert [model_of(server, job)["seen.json"]["word"] for job in jobs] == ["tiny", "tiny"] and asked == before
 
 
 def test_requirements_come_from_the_index_that_the_job_names(server, train, index):
@@ -136,7 +139,7 @@ def test_requirements_come_from_the_index_that_the_job_names(server, train, inde
     before = len(asked)
     job = train({"entry.py": SCRIPT, "requirements.txt": "tinypackage==1.0\n"}, environment={"PIP_INDEX_URL": source.split()[1]}, epochs=1)
     assert job["TrainingJobStatus"] == "Completed", job
-    assert model_of(server, job)["word"] == "tiny" and len(asked) > before
+    assert model_of(server, job)["seen.json"]["word"] == "tiny" and len(asked) > before
 
 
 def test_what_was_installed_can_be_cleaned(server, train, index, textmill):
@@ -158,10 +161,23 @@ def test_what_was_installed_can_be_cleaned(server, train, index, textmill):
     assert environments == ["pytorch"]
 
 
+def test_a_source_that_leaves_its_folder(train):
+    reason = train({"entry.py": SCRIPT, "../x": ""})["FailureReason"]
+    assert reason.startswith("ClientError: s3://jobs/") and 'sourcedir.tar.gz: entry "../x": ' in reason and "/tmp/" not in reason, reason
+
+
 def test_requirements_that_are_not_there(train, index):
     job = train({"entry.py": SCRIPT, "requirements.txt": index[0] + "nosuchpackage==1.0\n"}, epochs=1)
     assert job["TrainingJobStatus"] == "Failed"
     assert job["FailureReason"].startswith("ClientError: The packages of requirements.txt could not be installed:") and "nosuchpackage" in job["FailureReason"]
+
+
+@pytest.mark.parametrize("program", ["run.sh", "launch"])
+def test_an_entry_point_that_is_no_python(server, train, program):
+    """Its first line says what runs it, as the toolkit has it."""
+    job = train({program: "#!/bin/bash\nset -o pipefail\na=(1 2 3)\necho loss=${#a[@]} $*"}, sagemaker_program=program, epochs=2)
+    assert job["TrainingJobStatus"] == "Completed", job
+    assert "loss=3 --epochs 2" in log_of(server.client("logs"), job["TrainingJobName"])
 
 
 def test_a_script_that_fails(train):
@@ -172,19 +188,48 @@ def test_a_script_that_fails(train):
 def test_an_environment_that_is_not_there(train):
     job = train({"entry.py": SCRIPT}, image=IMAGE.replace("pytorch", "mxnet"), epochs=1)
     assert job["TrainingJobStatus"] == "Failed"
-    assert job["FailureReason"].startswith("ClientError: The Python environment mxnet for the image") and "pip install mxnet" in job["FailureReason"]
+    assert job["FailureReason"].startswith("ClientError: The Python environment mxnet for the image")
+    assert "in the server's data folder (textmill up --data-dir): python3 -m venv environments/mxnet && environments/mxnet/bin/pip install mxnet" in job["FailureReason"]
 
 
-def test_a_script_without_a_network(server, name):
-    """The SDK then sends the source as a channel."""
+@pytest.mark.parametrize("prefix", ["sourcedir.tar.gz", ""])
+def test_a_script_without_a_network(server, name, index, prefix):
+    """The SDK then sends the source as a channel. What requirements.txt names is there before the network is gone."""
     sagemaker, job = server.client("sagemaker"), name("alone")
-    server.client("s3").put_object(Bucket="jobs", Key=f"{job}/source/sourcedir.tar.gz", Body=packed({"entry.py": SCRIPT}))
+    server.client("s3").put_object(Bucket="jobs", Key=f"{job}/source/sourcedir.tar.gz",
+                                    Body=packed({"entry.py": SCRIPT, "requirements.txt": index[0] + "tinypackage==1.0\n"}))
     own = {"sagemaker_program": "entry.py", "sagemaker_submit_directory": "/opt/ml/input/data/code/sourcedir.tar.gz", "epochs": 1}
     sagemaker.create_training_job(**request(job, IMAGE, HyperParameters={k: json.dumps(v) for k, v in own.items()}, EnableNetworkIsolation=True,
-                                            InputDataConfig=[channel("code", f"s3://jobs/{job}/source/sourcedir.tar.gz")]))
+                                            InputDataConfig=[channel("code", f"s3://jobs/{job}/source/{prefix}")]))
     done = finish(sagemaker, job)
     assert done["TrainingJobStatus"] == "Completed", done
-    assert model_of(server, done)["epochs"] == 1
+    assert model_of(server, done)["seen.json"]["epochs"] == 1
+
+
+ANSWERS = """
+import os, tinypackage
+def model_fn(model_dir): return tinypackage.WORD
+def predict_fn(data, model): return [model, "AWS_ENDPOINT_URL" in os.environ, open("/proc/net/dev").read().count(":")]
+"""
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_script_serves_without_a_network(server, name, index, beside):
+    """What requirements.txt names is there all the same, with the script in the model, or beside it as SDK 2 sends scikit-learn's."""
+    sagemaker, s3, model = server.client("sagemaker"), server.client("s3"), name("Alone")
+    code = {"inference.py": ANSWERS, "requirements.txt": index[0] + "tinypackage==1.0\n"}
+    s3.put_object(Bucket="jobs", Key=f"{model}/code.tar.gz", Body=packed(code))
+    s3.put_object(Bucket="jobs", Key=f"{model}/model.tar.gz", Body=packed({"x": ""} if beside else {f"code/{file}": text for file, text in code.items()}))
+    sagemaker.create_model(ModelName=model, ExecutionRoleArn="arn:aws:iam::123456789012:role/Role", EnableNetworkIsolation=True, PrimaryContainer={
+        "Image": IMAGE.replace("training", "inference"), "ModelDataUrl": f"s3://jobs/{model}/model.tar.gz",
+        "Environment": {"SAGEMAKER_SUBMIT_DIRECTORY": f"s3://jobs/{model}/code.tar.gz"} if beside else {}})
+    sagemaker.create_endpoint_config(EndpointConfigName=model, ProductionVariants=[{"VariantName": "v", "ModelName": model, "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}])
+    sagemaker.create_endpoint(EndpointName=model, EndpointConfigName=model)
+    done = await_that(lambda: (d := sagemaker.describe_endpoint(EndpointName=model))["EndpointStatus"] != "Creating" and d, "it is settled", 60)
+    assert done["EndpointStatus"] == "InService", done
+    answer = server.client("sagemaker-runtime").invoke_endpoint(EndpointName=model, ContentType="application/json", Body=b"1")
+    assert json.loads(answer["Body"].read()) == ["tiny", False, 1]  # the loopback
+    sagemaker.delete_endpoint(EndpointName=model)
 
 
 def test_packages_that_never_come_keep_nobody_waiting(build, tmp_path, textmill):
@@ -200,14 +245,15 @@ def test_packages_that_never_come_keep_nobody_waiting(build, tmp_path, textmill)
         python.chmod(0o755)
         runs = lambda: len(list((server.folder / "cache/requirements").glob("*.partial/journal")))
 
-        def start(job, package):
+        def start(job, package, **more):
             s3.put_object(Bucket="jobs", Key=f"{job}.tar.gz", Body=packed({"entry.py": "", "requirements.txt": package}))
             own = {"sagemaker_program": "entry.py", "sagemaker_submit_directory": f"s3://jobs/{job}.tar.gz"}
-            sagemaker.create_training_job(**request(job, IMAGE, HyperParameters={k: json.dumps(v) for k, v in own.items()}))
+            sagemaker.create_training_job(**request(job, IMAGE, HyperParameters={k: json.dumps(v) for k, v in own.items()}, **more))
 
-        start("first", "a==1\n")
+        start("first", "a==1\n", InputDataConfig=[channel("train", "s3://jobs/first")])
         start("other", "b==1\n")
         await_that(lambda: runs() == 2, "both are installed at once")
+        assert sagemaker.describe_training_job(TrainingJobName="first")["SecondaryStatus"] == "Downloading", "not only when all is there"
         start("same", "a==1\n")
         sagemaker.stop_training_job(TrainingJobName="same")
         sagemaker.stop_training_job(TrainingJobName="other")
@@ -219,3 +265,36 @@ def test_packages_that_never_come_keep_nobody_waiting(build, tmp_path, textmill)
         assert runs() == 1 and sagemaker.describe_training_job(TrainingJobName="first")["TrainingJobStatus"] == "InProgress"
     finally:
         assert server.stop() == 0  # first's too is given up
+
+
+def test_torch_distributed(server, train):
+    """As SDK v2's distribution={"torch_distributed": {"enabled": True}} says it: two hosts sum what they have."""
+    (server.folder / "environments" / "huggingface-pytorch").symlink_to(ROOT / ".venv")
+    sums = """
+import json, os, torch, torch.distributed as distributed
+distributed.init_process_group("gloo")
+value = torch.tensor([float(distributed.get_rank() + 1)])
+distributed.all_reduce(value)
+with open(os.path.join(os.environ["SM_MODEL_DIR"], f"{distributed.get_rank()}.json"), "w") as out:
+    json.dump([distributed.get_world_size(), value.item()], out)
+distributed.barrier()  # who has the store leaves last
+distributed.destroy_process_group()
+"""
+    job = train({"sums.py": sums}, image=IMAGE.replace("pytorch-training", "huggingface-pytorch-training"), sagemaker_program="sums.py",
+                resources={"InstanceCount": 2}, sagemaker_torch_distributed_enabled=True)
+    assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
+    assert model_of(server, job) == {"0.json": [2, 3.0], "1.json": [2, 3.0]}
+
+
+def test_a_torch_model_takes_lists_and_arrays():
+    """A script of the PyTorch image need define model_fn alone."""
+    import numpy
+    import torch
+    spec = importlib.util.spec_from_file_location("serve", pathlib.Path(__file__).parents[2] / "src/fleet/python/serve.py")
+    serve = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(serve)
+    model = torch.nn.Sequential(torch.nn.Linear(3, 1), torch.nn.Dropout(0.9))
+    expected = model[0](torch.tensor([[1.0, 2, 3]])).tolist()
+    for data in ([[1, 2, 3]], numpy.array([[1, 2, 3]], dtype="float32"), torch.tensor([[1.0, 2, 3]])):
+        assert serve.plain(serve.default_predict_fn(data, model)) == expected
+    assert serve.plain(serve.default_predict_fn(numpy.array([1]), torch.nn.Embedding(4, 2))), "arrays stay what they are"

@@ -22,7 +22,7 @@ BAD = {
     "tsv, not UTF-8": ("d.tsv", b"label\ttext\npos\tgood\nneg\tb\xffd\n", ":3", "not UTF-8"),
     "tsv, a short row": ("d.tsv", b"label\ttext\npos\tgood\nneg\n", ":3", "the row has 1 columns, expected 2"),
     "tsv, a long row": ("d.tsv", b"label\ttext\npos\tgood\tmore\n", ":2", "the row has 3 columns, expected 2"),
-    "tsv, an unknown label": ("d.tsv", b"label\ttext\npos\tgood\nnegg\tbad\n", ":3", "label 'negg' is not one of the model's 2; did you mean neg?"),
+    "tsv, an unknown label": ("d.tsv", b"label\ttext\npos\tgood\nnegg\tbad\n", ":3", "label 'negg' is not one of the model's 2 (neg, pos); did you mean neg?"),
     "tsv, an empty label": ("d.tsv", b"label\ttext\n\tgood\n", ":2", "the label is empty"),
     "tsv, empty": ("d.tsv", b"", "", "holds no rows"),
     "tsv, only a header": ("d.tsv", b"label\ttext\n", "", "no rows"),

@@ -1,12 +1,13 @@
 """Model folders that are damaged or lie: one error that names what and where, exit status 2, nothing served."""
 
 import json
+import os
 import struct
 
 import pytest
 from safetensors.torch import load_file, save_file
 
-from tiny_models import tiny_bert
+from tiny_models import reviews, tiny_bert
 
 
 @pytest.fixture()
@@ -65,9 +66,10 @@ BAD = {
     "overlapping": (lambda f: header(f, overlap), "model.safetensors"),
     "a shape of 2^60": (lambda f: header(f, with_member(QUERY, shape=[2**60, 2**60])), QUERY),
     "an unknown type": (lambda f: header(f, with_member(QUERY, dtype="F7")), "F7"),
+    "a pointer of Git LFS": (lambda f: weights(f).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"), "Git LFS"),
     "no weights": (lambda f: weights(f).unlink(), "model.safetensors"),
     "unsupported architecture": (lambda f: config(f, model_type="resnet", architectures=["ResNetForImageClassification"]), "resnet"),
-    "heads that do not divide": (lambda f: config(f, num_attention_heads=5), "config.json: expected a hidden size that 5 heads divide"),
+    "heads that do not divide": (lambda f: config(f, num_attention_heads=5), "config.json: 5 heads do not divide the hidden size 64"),
     "a size that is text": (lambda f: config(f, hidden_size="64"), "hidden_size"),
     "layers without end": (lambda f: config(f, num_hidden_layers=60_000_000), "num_hidden_layers"),
     "more positions than the table": (lambda f: config(f, max_position_embeddings=2**26), "position_embeddings"),
@@ -99,6 +101,31 @@ def test_a_bare_encoder_is_described_only_if_it_is_whole(textmill, tmp_path, cha
     assert done.returncode == 2 and QUERY in done.stderr, done.stderr
 
 
+def test_layers_that_the_configuration_leaves_out_are_said(textmill, folder):
+    assert "unread_layers" not in textmill("predict", folder, "the film").stderr
+    config(folder, num_hidden_layers=1)
+    assert "unread_layers" in (said := textmill("predict", folder, "the film").stderr) and "stored=2 num_hidden_layers=1" in said
+
+
+@pytest.mark.parametrize("name", ["BertForTokenClassification", "BertForQuestionAnswering", "BertForNextSentencePrediction", "BertForMultipleChoice"])
+def test_a_head_for_another_task_is_refused_by_name(textmill, folder, tmp_path, name):
+    config(folder, architectures=[name])
+    rows = reviews(tmp_path / "rows.tsv", 40)
+    for command in (["predict", folder, "the film"], ["evaluate", folder, "--data", rows], ["describe", folder],
+                    ["serve", folder, "--listen", "127.0.0.1:0"], ["quantize", folder, "--data", rows, "--output", tmp_path / "small"]):
+        done = textmill(*command, check=False)
+        assert done.returncode == 2 and f'config.json: architectures: "{name}": its head is not built' in done.stderr, done
+    log = textmill("train", "--model", folder, "--train", rows, "--output", tmp_path / "out", "--epochs=1").stderr
+    assert 'fresh_weights' in log and "classifier.weight" in log, "the head is of another task"
+    textmill("predict", tmp_path / "out", "the film")
+
+
+def test_an_encoder_as_it_was_pretrained_embeds(textmill, tmp_path):
+    folder = tiny_bert(tmp_path / "bare")
+    config(folder, architectures=["BertForMaskedLM"])
+    assert len(json.loads(textmill("predict", folder, "the film").stdout)) == 64
+
+
 def test_without_a_tokenizer_text_is_refused(textmill, folder):
     (folder / "vocab.txt").unlink()
     done = textmill("predict", folder, "the film", check=False)
@@ -111,3 +138,40 @@ def test_answers_that_are_no_numbers_are_refused(textmill, folder, tmp_path):
     for arguments in (["the film"], ["--data", tmp_path / "texts.txt"]):
         done = textmill("predict", folder, *arguments, check=False)
         assert done.returncode == 1 and "not finite" in done.stderr and not done.stdout, done
+    (tmp_path / "rows.tsv").write_text("label\ttext\nno\tthe film\n")
+    done = textmill("evaluate", folder, "--data", tmp_path / "rows.tsv", check=False)
+    assert done.returncode == 1 and "nan as a logit" in done.stderr, done
+
+
+def test_names_of_labels_that_transformers_gives(textmill, folder, tmp_path):
+    (tmp_path / "rows.tsv").write_text("label\ttext\n0\tthe film\n1\tgreat\n")
+    for names in ({"0": "LABEL_0", "1": "LABEL_1"}, {"0": 0, "1": 1}):
+        config(folder, id2label=names)
+        done = textmill("evaluate", folder, "--data", tmp_path / "rows.tsv", "--positive", "1")
+        assert json.loads(done.stdout)["count"] == 2
+    (tmp_path / "rows.tsv").write_text("label\ttext\n2\tthe film\n")
+    done = textmill("evaluate", folder, "--data", tmp_path / "rows.tsv", "--label", "label", "--text", "text", check=False)
+    assert done.returncode == 2 and "label '2' is not one of the model's 2 (0, 1)" in done.stderr
+
+
+PATHS = {"avx512-bf16": "avx512_bf16", "avx2": "avx2", "portable": "fpu"}
+SPOILT = {"a layer": "bert.encoder.layer.0.output.dense.weight", "attention": "bert.encoder.layer.1.attention.self.query.bias",
+          "the head": "classifier.bias"}
+
+
+@pytest.mark.parametrize("cpu", PATHS)
+@pytest.mark.parametrize("activation", ["gelu", "gelu_new", "relu", "silu"])
+def test_what_is_not_finite_is_no_answer(cpu, activation, textmill, tmp_path):
+    """Wherever it arises: attention, activations and the pooler's tanh hand it on."""
+    if PATHS[cpu] not in open("/proc/cpuinfo").read():
+        pytest.skip(f"this machine lacks {cpu}: nothing here runs on it")
+    model = tiny_bert(tmp_path / "model", ["no", "yes"], hidden_act=activation)
+    assert textmill("predict", model, "a film").stdout
+    good = weights(model).read_bytes()
+    for where, tensor in SPOILT.items():
+        for value in (float("nan"), float("inf")):
+            weights(model).write_bytes(good)
+            rewrite(model, lambda tensors: tensors[tensor].view(-1)[:1].fill_(value))
+            for precision in ("f32", "bf16"):
+                done = textmill("predict", model, "a film", "--precision", precision, env=os.environ | {"TEXTMILL_CPU": cpu}, check=False)
+                assert done.returncode == 1 and "not finite" in done.stderr and not done.stdout, (where, value, precision, done)

@@ -136,6 +136,8 @@ def test_jsonl_and_csv_of_pairs(textmill, tokenizer, tmp_path):
     (["train", "--model", "--train", "F", "--output", "O"], "--model: takes DIR, got --train"),
     (["train", "--model", "--train=F", "--output", "O"], "--model: takes DIR, got --train=F"),
     (["train", "--model", "M", "--train", "F", "--output", "O", "--epochs", "0"], "--epochs: '0' is not a whole number of at least 1"),
+    (["train", "--model", "M", "--train", "F", "--output", ""], "--output: takes DIR, got nothing"),
+    (["predict", "M", "--data="], "--data: takes F, got nothing"),
     (["train", "--resume=maybe"], "--resume: 'maybe' is none of true, false, 1, 0"),
     (["completion", "tcsh"], "completion: 'tcsh' is none of bash, zsh, fish"),
     (["tokenize", "/no/such/folder", "T"], "/no/such/folder: neither tokenizer.json nor vocab.txt is there"),
@@ -177,6 +179,7 @@ def test_a_value_comes_from_flag_environment_file_default(textmill, tokenizer, t
     ("[tokenize]\ndata = 'x'", "textmill.toml:2: tokenize.data: --data is of one run: only a flag can say it"),
     ("[tokenize]\nmax_length = 'x'", "textmill.toml:2: tokenize.max_length: 'x' is not a whole number of at least 1"),
     ("max_length = ", "textmill.toml:1: "),
+    ("[tokenize]\nmax_length = ''", "textmill.toml:2: tokenize.max_length: takes N, got nothing"),
 ])
 def test_a_wrong_configuration_is_refused(textmill, tokenizer, tmp_path, text, said):
     (tmp_path / "textmill.toml").write_text(text)
@@ -206,7 +209,15 @@ def test_hyperparameters_of_the_container(textmill, tmp_path):
     assert done.returncode == 2 and f"{tmp_path}/input/data/model: the channel is missing" in done.stderr
 
 
+def test_errors_are_as_the_log_is(textmill, tmp_path):
+    done = textmill("describe", tmp_path / "none", "--log-format", "json", check=False)
+    event = json.loads(done.stderr)
+    assert done.returncode == 2 and event["event"] == "failed" and event["level"] == "error" and f"{tmp_path}/none" in event["error"]
+    assert textmill("completion", "--help").stdout.startswith("textmill")
+
+
 def test_describe(textmill, minilm, tmp_path):
+    assert json.loads(textmill("describe", minilm, env=os.environ | {"TEXTMILL_THREADS": "2"}).stdout)["parameters"] == 22_565_376
     assert json.loads(textmill("describe", minilm).stdout)["parameters"] == 22_565_376
     (tmp_path / "config.json").write_text('{"model_type": "resnet"}')
     assert textmill("describe", tmp_path, check=False).returncode == 2
@@ -236,6 +247,11 @@ def test_completion_scripts_parse(textmill, tmp_path, shell, check):
     if shutil.which(check[0]):
         (tmp_path / "script").write_text(script)
         subprocess.run([*check, tmp_path / "script"], check=True)
+
+
+def test_results_that_nobody_can_get_are_a_failure(build, tokenizer):
+    done = subprocess.run(["sh", "-c", 'exec "$@" >&-', "sh", build / "textmill", "tokenize", tokenizer, "a"], capture_output=True, text=True)
+    assert done.returncode == 1 and "Bad file descriptor" in done.stderr, done
 
 
 def test_a_full_disk_is_a_failure(build, tokenizer):

@@ -29,8 +29,11 @@ def processes(folder):
 
 def start(build, folder, rows=1600):
     program = shutil.copy(build / "textmill", folder / "textmill")  # under /tmp, which jobs and endpoints have one of their own of
+    environment = os.environ | {  # of a shell in which somebody works with AWS, behind a proxy
+        "AWS_PROFILE": "work", "AWS_SESSION_TOKEN": "abc", "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true",
+        "AWS_REGION": "eu-west-1", "http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9", "no_proxy": "", "NO_PROXY": ""}
     return subprocess.Popen([sys.executable, ROOT / "recipes/package_sections/demo.py", program, "--train-rows", str(rows), "--work", folder],
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
 
 
 def test_the_demo(build, minilm, tmp_path):

@@ -100,9 +100,9 @@ def slow(build, image, tmp_path_factory):
         yield thread, outcome, lambda: programs(server) == before
 
 
-def deploy(server, name, image, count=1, kind="ml.m5.large"):
+def deploy(server, name, image, count=1, kind="ml.m5.large", **more):
     sagemaker = server.client("sagemaker")
-    sagemaker.create_model(ModelName=name, PrimaryContainer={"Image": image}, ExecutionRoleArn=jobs.ROLE)
+    sagemaker.create_model(ModelName=name, PrimaryContainer={"Image": image}, ExecutionRoleArn=jobs.ROLE, **more)
     sagemaker.create_endpoint_config(EndpointConfigName=name, ProductionVariants=[
         {"VariantName": "v", "ModelName": name, "InstanceType": kind, "InitialInstanceCount": count}])
     sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=name)
@@ -162,6 +162,8 @@ def test_a_port_of_its_own_without_namespaces(serve, image):
     if not is_free(8080):
         pytest.skip("something listens at port 8080 here")
     server = serve(wrapper=NO_NAMESPACES)
+    alone = deploy(server, "alone", image(8080), EnableNetworkIsolation=True)
+    assert alone["EndpointStatus"] == "Failed" and "EnableNetworkIsolation: this system lets us make no network" in alone["FailureReason"], alone
     assert deploy(server, "first", image(8080))["EndpointStatus"] == "InService", said(server, "first")
     assert ask(server, "first") == "8080"
     second = deploy(server, "second", image(8080))

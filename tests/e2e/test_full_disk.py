@@ -3,6 +3,7 @@
 import contextlib
 import os
 import subprocess
+import time
 
 import pytest
 from botocore.exceptions import ClientError
@@ -13,11 +14,12 @@ MIB = 1 << 20
 
 
 @pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 24 MiB."""
+def small_disk(tmp_path, request):
+    """A file system of 24 MiB, or as many as the test says."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", folder], capture_output=True, text=True)
+    size = f"size={getattr(request, 'param', 24)}m"
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", size, "tmpfs", folder], capture_output=True, text=True)
     if mounted.returncode:
         pytest.skip(f"mounting a tmpfs is not allowed here: {mounted.stderr.strip()}")
     yield folder
@@ -117,3 +119,95 @@ def test_a_full_disk_is_freed_by_deletions(build, small_disk, size):
         assert all(len(s3.get_object(Bucket="bucket", Key=o["Key"])["Body"].read()) == size for o in s3.list_objects_v2(Bucket="bucket")["Contents"])
     finally:
         server.stop()
+
+
+def put_until_refused(s3, server, kept, name):
+    """Adds to `kept` what was put. What is refused is refused clearly, also while the server looks for space."""
+    for burst in range(3):
+        refused = 0
+        while refused < 20:
+            key, body = f"{name}/{burst}/{len(kept)}", os.urandom(40_000)
+            try:
+                s3.put_object(Bucket="bucket", Key=key, Body=body)
+                kept[key] = body
+            except ClientError as error:
+                assert error.response["ResponseMetadata"]["HTTPStatusCode"] == 503, error.response
+                refused += 1
+        time.sleep(3)  # a round of the upkeep, and one more try of the checkpoint
+        assert server.process.poll() is None
+
+
+def put(s3, key):
+    try:
+        return s3.put_object(Bucket="bucket", Key=key, Body=b"x")
+    except ClientError as error:
+        assert error.response["ResponseMetadata"]["HTTPStatusCode"] == 503, error.response
+
+
+def reads_and_deletes(s3, kept):
+    for key, body in kept.items():
+        assert s3.get_object(Bucket="bucket", Key=key)["Body"].read() == body
+    for key in list(kept)[:20]:
+        s3.delete_object(Bucket="bucket", Key=key)
+        del kept[key]
+    assert sum(page["KeyCount"] for page in s3.get_paginator("list_objects_v2").paginate(Bucket="bucket")) == len(kept)
+
+
+@pytest.mark.parametrize("small_disk", [48, 80], indirect=True)
+def test_rows_fill_the_disk(build, small_disk):
+    """Bodies that go to rows: the log gets long, and the tables cannot grow by it. The server goes on, and starts again."""
+    server = Server(build / "textmill", small_disk / "data")
+    server.start()
+    try:
+        s3 = server.client("s3")
+        s3.create_bucket(Bucket="bucket")
+        kept = {}
+        put_until_refused(s3, server, kept, "rows")
+        assert len(kept) > 246  # where it ended before
+        reads_and_deletes(s3, kept)
+        put_until_refused(s3, server, kept, "again")
+        await_that((small_disk / "data/textmill.db-reserve").exists, "the reserve is held, which others cannot take")
+        server.kill()
+        fill(small_disk / "filler")
+        server.start()
+        s3 = server.client("s3")
+        reads_and_deletes(s3, kept)
+        (small_disk / "filler").unlink()
+        for key in kept:
+            s3.delete_object(Bucket="bucket", Key=key)
+        await_that(lambda: server.health() == (200, {"status": "ok"}) and put(s3, "after"), "there is space again", 60)
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_it_starts_on_a_disk_that_others_filled(build, small_disk, killed):
+    server = Server(build / "textmill", small_disk / "data")
+    server.start()
+    try:
+        s3 = server.client("s3")
+        s3.create_bucket(Bucket="bucket")
+        kept = {f"k{i}": os.urandom(20_000) for i in range(100)}
+        for key, body in kept.items():
+            s3.put_object(Bucket="bucket", Key=key, Body=body)
+        server.kill() if killed else server.stop()
+        fill(small_disk / "filler")
+        server.start()
+        reads_and_deletes(server.client("s3"), kept)
+    finally:
+        server.stop()
+
+
+def test_the_full_disk_is_named(build, small_disk):
+    """Without a reserve there is nothing to start with: the error says why, and where."""
+    server = Server(build / "textmill", small_disk / "data")
+    server.start()
+    server.stop()
+    (small_disk / "data" / "textmill.db-reserve").unlink(missing_ok=True)
+    fill(small_disk / "filler")
+    refused = subprocess.run([build / "textmill", "up", "--data-dir", small_disk / "data", "--listen", "127.0.0.1:0"], capture_output=True, text=True, timeout=30)
+    assert refused.returncode == 1
+    assert f"{small_disk / 'data'}: the disk is full" in refused.stderr and "I/O error" not in refused.stderr
+    (small_disk / "filler").unlink()
+    server.start()
+    server.stop()

@@ -60,3 +60,10 @@ def test_without_namespaces(run):
     assert "This system lets us make no namespaces" in said and f"SAGEMAKER_BASE_DIR={server.folder}/jobs/" in said
     assert f"base {server.folder}/jobs/" in said
     assert not list((server.folder / "jobs").iterdir())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="unshare needs root here")
+def test_isolation_without_namespaces(run):
+    done, said, _ = run(NO_NAMESPACES, "echo ran", EnableNetworkIsolation=True)
+    assert done["FailureReason"].startswith("ClientError: EnableNetworkIsolation: this system lets us make no network"), done
+    assert "ran" not in said.split("\n")

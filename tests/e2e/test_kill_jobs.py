@@ -337,4 +337,5 @@ def test_a_broken_journal_ends_its_job(server, tmp_path):
     for i, line in enumerate(BROKEN):
         done = jobs.finish(sagemaker, f"broken-{i}")
         assert done["TrainingJobStatus"] == "Failed" and done["FailureReason"].startswith("InternalServerError: "), (line, done["FailureReason"])
+        assert str(server.folder) not in done["FailureReason"], done["FailureReason"]
     await_that(lambda: left(server) == ([], [], [], []), "nothing is left of it")  # removed behind the end that is told

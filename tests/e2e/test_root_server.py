@@ -170,6 +170,28 @@ def test_a_program_that_the_user_cannot_read(serve, home):
     assert (done["TrainingJobStatus"], said) == ("Completed", ["program", "hello"]), done
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_inputs_stay_the_servers(serve, top, count):
+    """A program may write to them, small or large; the store's own files have the owner, the mode and the bytes that they had."""
+    server = serve()
+    s3 = server.client("s3")
+    s3.create_bucket(Bucket="jobs")
+    for key in ("in/large", "in/more/large", "cp/large", "in/small"):
+        s3.put_object(Bucket="jobs", Key=key, Body=key.encode() * (20_000 if "large" in key else 1))
+    stats = lambda: {file: (s.st_uid, s.st_gid, s.st_mode, s.st_size) for file in (server.folder / "objects").rglob("*") for s in [file.stat()] if file.is_file()}
+    before = stats()
+    assert len(before) == 3
+    image = jobs.script(top, "program", """set -e; cd /opt/ml/input/data/train; stat -c '%u %n' . more large more/large small
+echo changed >>large; echo changed >>small; rm more/large; mkdir -p more/new; echo new >more/new/file; chown 0:0 small; chmod 600 large
+tail -n 1 large small | grep -c changed; ls more; wc -c </opt/ml/checkpoints/large; cat small >/opt/ml/model/$(hostname)""")
+    done, said = run(server, image, resources={"InstanceCount": count}, InputDataConfig=[jobs.channel("train", "s3://jobs/in/")], CheckpointConfig={"S3Uri": "s3://jobs/cp"})
+    assert done["TrainingJobStatus"] == "Completed", (done.get("FailureReason"), said)
+    assert [line for line in said if not line.startswith("Limits")] == ["0 .", "0 more", "0 large", "0 more/large", "0 small", "2", "new", "160000"], said  # of the first
+    assert stats() == before
+    assert s3.get_object(Bucket="jobs", Key="in/large")["Body"].read() == b"in/large" * 20_000
+    await_that(lambda: not list((server.folder / "jobs").iterdir()) and not list((server.folder / "gone").iterdir()), "its folders are gone")
+
+
 def test_without_namespaces(serve, top):
     server = serve(NO_NAMESPACES)
     s3 = server.client("s3")

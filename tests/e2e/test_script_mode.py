@@ -55,6 +55,18 @@ def folder_with(tmp_path, script=SCRIPT):
     return str(tmp_path / "source")
 
 
+def test_an_exception_is_in_the_reason(run, tmp_path):
+    """All that the SDKs show of a job that failed."""
+    status, failure, _ = run(folder_with(tmp_path, b"def inner():\n  raise ValueError('my words')\ninner()\n"))
+    assert status == 1 and failure.startswith('ExecuteUserScriptError: ExitCode 1; ErrorMessage "ValueError: my words"; Command '), failure
+
+
+def test_distributions_that_are_not_built_are_refused(run, tmp_path):
+    """Silently trained alone, each instance would make a model of its own."""
+    status, failure, seen = run(folder_with(tmp_path), {"sagemaker_mpi_enabled": True, "sagemaker_mpi_num_of_processes_per_host": 2})
+    assert (status, seen) == (1, None) and failure.startswith("the distribution mpi (sagemaker_mpi_enabled) is not built"), failure
+
+
 def test_flags_and_variables(run, tmp_path):
     status, failure, seen = run(folder_with(tmp_path), {"epochs": 3, "name": "a b", "learning-rate": 0.5, "layers": [1, 2]})
     assert (status, failure) == (0, "")

@@ -1,9 +1,11 @@
 """`textmill serve` over HTTP, as Hugging Face's and TensorFlow Serving's clients ask it, and as nobody should."""
 
 import concurrent.futures
+import http.client
 import json
 import re
 import socket
+import subprocess
 
 import numpy as np
 import pytest
@@ -89,10 +91,47 @@ def test_plain_text_and_csv(server):
     status, answer, headers = server.ask(TEXTS[0], "text/plain; charset=utf-8")
     assert (status, headers["Content-Type"]) == (200, "application/json") and answer == server.ask({"inputs": TEXTS[0]})[1]
     status, answer, headers = server.ask(f'"{TEXTS[0]}"\n{TEXTS[1]}\n', "text/csv", Accept="text/csv")
-    assert status == 200 and headers["Content-Type"].startswith("text/csv")
+    assert status == 200 and headers["Content-Type"].startswith("text/csv") and headers["x-compute-characters"] == str(sum(map(len, TEXTS[:2])))
     expected = server.json({"inputs": TEXTS[:2]})
     assert len(server.json("great\n\nawful\n", content_type="text/csv")) == 3, "an empty line is an empty text"
     assert [line.split(",")[0] for line in answer.decode().splitlines()] == [a["label"] for a in expected]
+    for header in ("inputs", "text", "text,text_pair"):
+        rows = "great,awful\n" if "," in header else "great\nawful\n"
+        assert server.ask(f"{header}\r\n{rows}", "text/csv")[1] == server.ask(rows, "text/csv")[1], "Hugging Face's clients send a header"
+    assert server.ask(f"\ufeffinputs\n{rows}".encode(), "text/csv")[1] == server.ask(rows, "text/csv")[1], "as spreadsheets write it"
+    assert len(server.json("great\ninputs\n", content_type="text/csv")) == 2, "only the first line is one"
+
+
+def test_a_log_that_nobody_reads_any_more(build, model):
+    process = subprocess.Popen([build / "textmill", "serve", model, "--listen", "127.0.0.1:0", "--log-format", "json"], stderr=subprocess.PIPE, text=True)
+    port = next(json.loads(line)["port"] for line in process.stderr if '"serving"' in line)
+    process.stderr.close()
+    try:
+        for body, status in (('{"inputs": 1}', 422), ('{"inputs": "a"}', 200), ("{", 400)):
+            client = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+            client.request("POST", "/invocations", body, {"Content-Type": "application/json"})
+            assert client.getresponse().status == status
+            client.close()
+    finally:
+        process.terminate()
+    assert process.wait(timeout=30) == 0
+
+
+def test_more_connections_than_descriptors(build, model):
+    process = subprocess.Popen(["sh", "-c", 'ulimit -n 100; exec "$@"', "sh", build / "textmill", "serve", model, "--listen", "127.0.0.1:0", "--log-format", "json"], stderr=subprocess.PIPE, text=True)
+    port = next(json.loads(line)["port"] for line in process.stderr if '"serving"' in line)
+    idle = [socket.create_connection(("127.0.0.1", port)) for _ in range(130)]
+    try:
+        idle[-1].settimeout(30)
+        assert idle[-1].recv(100).startswith(b"HTTP/1.1 429 "), "it is told so, and does not hang"
+        idle[0].sendall(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert idle[0].recv(100).startswith(b"HTTP/1.1 200 ")
+    finally:
+        for connection in idle:
+            connection.close()
+        process.terminate()
+        assert process.wait(timeout=30) == 0
+        process.stderr.close()
 
 
 def test_a_batch_is_its_members_byte_for_byte(build, model):
@@ -152,7 +191,7 @@ BAD = [
     ({"instances": [{"input_ids": [2] * 65}]}, "application/json", 422, "64"),
     ({"instances": [{"input_ids": []}]}, "application/json", 422, "input_ids"),
     ({"instances": [{"input_ids": [2.5]}]}, "application/json", 422, "input_ids"),
-    ("a,b,c\n", "text/csv", 400, "3 fields"),
+    ("a,b,c\n", "text/csv", 422, "3 fields"),
     (b"\xff\xfe", "text/plain", 400, "UTF-8"),
     ("<a/>", "application/xml", 415, "application/xml"),
     (b"\xe9", "text/plain; charset=latin-1", 415, "charset latin-1 is not read, only utf-8"),

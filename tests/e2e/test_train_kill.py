@@ -104,6 +104,9 @@ def test_kill_9_again_and_again(tmp_path, command, unbroken):
     log = finish(command(tmp_path / "out", "--resume", threads=3))
     assert resumed_at(log) > 0
     assert results(tmp_path / "out") == unbroken
+    run = json.loads((tmp_path / "out/run.json").read_text())
+    here = 150 - resumed_at(log)
+    assert run["seconds"]["steps"] > 0 and run["samples_per_second"] * (run["seconds"]["tokenize"] + run["seconds"]["steps"]) > 4.5 * here, "the record is of all its processes"
     left = sorted(path.name for path in (tmp_path / "out" / "checkpoints").iterdir())
     assert left == [".lock", "step-000000000145", "step-000000000150"]
 
@@ -227,6 +230,8 @@ def test_the_checkpoint_before_a_damaged_one_is_used(victim, tmp_path, command, 
     else:
         (newest / "best.safetensors").unlink(missing_ok=True)
         (newest / "metrics.jsonl").unlink()
+    refused = subprocess.run([*command(tmp_path / "out", "--resume"), "--weight-decay=0.5"], capture_output=True, text=True)
+    assert refused.returncode == 2 and "recipe.weight_decay" in refused.stderr and newest.exists(), "who asks for another run damages nothing"
     log = finish(command(tmp_path / "out", "--resume"))
     assert f"checkpoint_damaged checkpoint={newest}" in log
     assert resumed_at(log) == int(older.name[5:])

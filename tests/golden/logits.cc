@@ -29,7 +29,7 @@ tasks::PackedItem item(const tasks::Encoder& encoder, const format::JsonView& li
 int write(const base::Path& from, const base::Path& to) {
   tasks::ModelFolder folder(from);
   auto model = folder.load();
-  tasks::write_model_folder(to, folder, *model, folder.labels(), 32);
+  tasks::write_model_folder(to, folder, *model, folder.labels(), 32, {});
   return 0;
 }
 

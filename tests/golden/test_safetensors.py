@@ -1,6 +1,7 @@
 """What the safetensors package writes we read, and the other way round; what it refuses, we refuse."""
 
 import json
+import shutil
 import struct
 import subprocess
 
@@ -17,7 +18,7 @@ DTYPES = [torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.int
 @pytest.fixture(scope="module")
 def copy(golden):
     """Reads with ours, writes with ours."""
-    return lambda source, target: subprocess.run([golden("safetensors"), source, target], capture_output=True, text=True)
+    return lambda *arguments: subprocess.run([golden("safetensors"), *map(str, arguments)], capture_output=True, text=True)
 
 
 @pytest.fixture()
@@ -62,6 +63,24 @@ def test_shards(copy, tmp_path):
     done = copy(tmp_path, tmp_path / "whole")
     assert done.returncode == 0, done.stderr
     assert equal(load_file(tmp_path / "whole"), dict(model.state_dict()))
+
+
+@pytest.mark.parametrize("limit", [1, 20_000, 10**9])
+def test_transformers_reads_shards_of_ours(copy, limit, tmp_path):
+    from transformers import BertConfig, BertModel
+
+    model = BertModel(BertConfig(vocab_size=100, hidden_size=32, num_hidden_layers=3, num_attention_heads=2, intermediate_size=64))
+    model.save_pretrained(tmp_path / "theirs")
+    (tmp_path / "ours").mkdir()
+    done = copy(tmp_path / "theirs", tmp_path / "ours", limit)
+    assert done.returncode == 0, done.stderr
+    shutil.copy(tmp_path / "theirs/config.json", tmp_path / "ours")
+    files = sorted(f.name for f in (tmp_path / "ours").glob("*.safetensors"))
+    count = len(model.state_dict()) if limit == 1 else len(files)
+    assert files == ([f"model-{i + 1:05}-of-{count:05}.safetensors" for i in range(count)] if limit < 10**9 else ["model.safetensors"])
+    assert (limit == 20_000) == (2 < count < len(model.state_dict())) and (tmp_path / "ours/model.safetensors.index.json").exists() == (limit < 10**9)
+    assert equal(BertModel.from_pretrained(tmp_path / "ours").state_dict(), model.state_dict())
+    assert copy(tmp_path / "ours", tmp_path / "whole").returncode == 0, "and so do we"
 
 
 def test_real_weights(copy, minilm, tmp_path):

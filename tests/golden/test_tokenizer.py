@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer
 from tokenizers.implementations import BertWordPieceTokenizer
+from transformers import AutoTokenizer
 
 ROOT = Path(__file__).resolve().parents[2]
 SOAK = "TEXTMILL_SOAK" in os.environ
@@ -30,18 +31,24 @@ class Request:
         return struct.pack("<4i", len(first), -1 if self.second is None else len(second),
                            -1 if self.max_length is None else self.max_length, self.special) + first + second
 
-    def reference(self, tokenizer: Tokenizer):
+    def reference(self, tokenizer: Tokenizer, **truncation):
+        """None where the package refuses."""
         if self.max_length is None:
             tokenizer.no_truncation()
         else:
-            tokenizer.enable_truncation(self.max_length)
-        got = tokenizer.encode(self.first, self.second, add_special_tokens=self.special)
+            tokenizer.enable_truncation(self.max_length, **truncation)
+        try:
+            got = tokenizer.encode(self.first, self.second, add_special_tokens=self.special)
+        except Exception as error:
+            if not str(error).startswith("Truncation error"):
+                raise
+            return None
         return got.ids, got.type_ids, got.offsets
 
 
 @pytest.fixture(scope="module")
 def ours(golden):
-    """ours(folder, requests): (ids, type ids, offsets) of each."""
+    """ours(folder, requests): (ids, type ids, offsets) of each, None where it is refused."""
 
     def encode(folder, requests):
         done = subprocess.run([golden("tokenizer"), folder], input=b"".join(r.pack() for r in requests), capture_output=True)
@@ -49,6 +56,10 @@ def ours(golden):
         numbers, at, answers = np.frombuffer(done.stdout, np.int32), 0, []
         while at < len(numbers):
             n = int(numbers[at])
+            if n < 0:
+                answers.append(None)
+                at += 1
+                continue
             ids, types, offsets = np.split(numbers[at + 1 : at + 1 + 4 * n], [n, 2 * n])
             answers.append((ids.tolist(), types.tolist(), list(map(tuple, offsets.reshape(-1, 2).tolist()))))
             at += 1 + 4 * n
@@ -58,8 +69,9 @@ def ours(golden):
     return encode
 
 
-def differences(requests, tokenizer, answers) -> list:
-    return [(r.first, r.second, r.max_length, r.special) for r, got in zip(requests, answers) if got != r.reference(tokenizer)]
+def differences(requests, tokenizer, answers, **truncation) -> list:
+    return [(r.first, r.second, r.max_length, r.special) for r, got in zip(requests, answers)
+            if got != r.reference(tokenizer, **truncation)]
 
 
 def unpacked(path: Path) -> str:
@@ -120,6 +132,51 @@ def test_pairs_and_truncation(ours, model, lines):
     requests = [Request(choice.choice(lines), choice.choice([None, choice.choice(lines)]),
                         choice.choice([None, 3, 8, 15, 16, 33, 128]), choice.random() < 0.8) for _ in range(10_000)]
     assert differences(requests, tokenizer, ours(folder, requests)) == []
+
+
+STRATEGIES = {"longest_first": "LongestFirst", "only_first": "OnlyFirst", "only_second": "OnlySecond"}
+
+
+def in_file(strategy, direction):
+    return {"direction": direction.capitalize(), "max_length": 512, "strategy": STRATEGIES[strategy], "stride": 2}
+
+
+@pytest.mark.parametrize("direction", ["left", "right"])
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_truncation_of_the_file(ours, data, lines, tmp_path, strategy, direction):
+    file = json.loads(data("tokenizers", "bert-base-uncased", "tokenizer.json").read_text())
+    text = json.dumps(file | {"truncation": in_file(strategy, direction)})
+    (tmp_path / "tokenizer.json").write_text(text)
+    choice = random.Random(3)
+    requests = [Request(choice.choice(lines), choice.choice([None, choice.choice(lines)]),
+                        choice.choice([3, 4, 8, 15, 16, 33, 128]), choice.random() < 0.8) for _ in range(3000)]
+    requests += [Request("one two three four five six"[:first], "seven eight nine ten"[:second], length, special)
+                 for first in (0, 3, 7, 13, 27) for second in (0, 5, 11, 20) for length in range(3, 14) for special in (True, False)]
+    answers = ours(tmp_path, requests)
+    # The package's stride only adds pieces of what was cut off, or panics where it is not below what stays.
+    assert differences(requests, Tokenizer.from_str(text), answers, strategy=strategy, direction=direction, stride=0) == []
+    assert (None in answers) == (strategy != "longest_first")
+
+
+@pytest.mark.parametrize("side", [None, "left", "right"])
+@pytest.mark.parametrize("name, direction", [("vocab.txt", None), *(("tokenizer.json", d) for d in (None, "left", "right"))])
+def test_side_of_truncation_is_transformers_s(ours, data, tmp_path, name, direction, side):
+    source = data("tokenizers", "bert-base-uncased")
+    if name == "vocab.txt":
+        (tmp_path / name).write_bytes((source / name).read_bytes())
+    else:
+        truncation = direction and in_file("longest_first", direction)
+        (tmp_path / name).write_text(json.dumps(json.loads((source / name).read_text()) | {"truncation": truncation}))
+    config = {"tokenizer_class": "BertTokenizer"} | ({"truncation_side": side} if side else {})
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    reference = AutoTokenizer.from_pretrained(tmp_path)
+    first, second, wanted, requests = "one two three four five six", "seven eight nine ten", [], []
+    for pair in (None, second):
+        for length in range(3, 15):
+            got = reference(first, pair, truncation=True, max_length=length, return_offsets_mapping=True)
+            wanted.append((got["input_ids"], got["token_type_ids"], got["offset_mapping"]))
+            requests.append(Request(first, pair, length))
+    assert ours(tmp_path, requests) == wanted
 
 
 def test_expected_ids(ours, model, data):
@@ -193,8 +250,9 @@ def test_random_texts_and_tokenizers(ours, data, tmp_path, seed):
     choice = random.Random(seed)
     base = json.loads(data("tokenizers", "bert-base-uncased", "tokenizer.json").read_text())
     words = data("tokenizers", "bert-base-multilingual-cased", "vocab.txt").read_text().split("\n")
-    text = json.dumps(random_tokenizer(choice, base, words))
+    truncation = {"strategy": choice.choice(list(STRATEGIES)), "direction": choice.choice(["left", "right"])}
+    text = json.dumps(random_tokenizer(choice, base, words) | {"truncation": in_file(**truncation)})
     (tmp_path / "tokenizer.json").write_text(text)
     requests = [Request(random_text(choice, words), random_text(choice, words) if choice.random() < 0.2 else None,
                         choice.choice([None, None, None, 3, 4, 5, 9, 17, 64]), choice.random() < 0.5) for _ in range(2000)]
-    assert differences(requests, Tokenizer.from_str(text), ours(tmp_path, requests)) == []
+    assert differences(requests, Tokenizer.from_str(text), ours(tmp_path, requests), **truncation) == []

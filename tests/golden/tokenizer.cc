@@ -1,6 +1,6 @@
 // Encodes what tests/golden/test_tokenizer.py asks for: tokenizer FOLDER < requests > answers. Numbers are int32.
 // Request: bytes of the first text, bytes of the second or -1, max_length or -1, add_special_tokens; then the texts.
-// Answer: tokens; then their ids, type ids and offsets (begin, end).
+// Answer: tokens; then their ids, type ids and offsets (begin, end); or -1 where it is refused, as invalid.
 
 #include <cstdint>
 #include <cstdio>
@@ -32,8 +32,14 @@ int main(int argc, char** argv) try {
     if (request[1] >= 0) second = read_text(request[1]);
     text::EncodeOptions options{.add_special_tokens = request[3] != 0};
     if (request[2] >= 0) options.max_length = static_cast<size_t>(request[2]);
-    tokenizer.encode(first, second, options, encoding);
-    auto size = static_cast<int32_t>(encoding.size());
+    int32_t size = -1;
+    try {
+      tokenizer.encode(first, second, options, encoding);
+      size = static_cast<int32_t>(encoding.size());
+    } catch (const base::Error& error) {
+      if (error.kind() != base::Kind::invalid) throw;
+      encoding.clear();
+    }
     fwrite(&size, sizeof size, 1, stdout);
     fwrite(encoding.ids.data(), sizeof encoding.ids[0], encoding.size(), stdout);
     fwrite(encoding.type_ids.data(), sizeof encoding.type_ids[0], encoding.size(), stdout);

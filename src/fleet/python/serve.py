@@ -81,7 +81,21 @@ def default_input_fn(body, content_type):
     raise Unsupported(f"input_fn: {content_type} is none of application/json, text/csv, application/x-npy, text/*")
 
 
+def is_torch(model):
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(model, torch.nn.Module)
+
+
 def default_predict_fn(data, model):
+    if is_torch(model):  # as the PyTorch image has it: lists are floats, arrays what they are
+        import torch
+        if isinstance(data, (list, int, float)):
+            data = torch.tensor(data, dtype=torch.float32)
+        elif type(data).__module__ == "numpy":
+            data = torch.from_numpy(data)
+        model.eval()
+        with torch.no_grad():
+            return model(data)
     if type(model).__module__.startswith("transformers.pipelines") and isinstance(data, dict):
         return model(data.get("inputs", data), **data.get("parameters", {}))
     if hasattr(model, "predict"):

@@ -9,10 +9,13 @@ import hmac
 import json
 import os
 import shlex
+import signal
+import socket
 import subprocess
 import sys
 import tarfile
 import tempfile
+import threading
 import time
 import traceback
 import urllib.parse
@@ -23,6 +26,7 @@ INPUT, CODE = os.path.join(BASE, "input"), os.path.join(BASE, "code")
 CONFIG = os.path.join(INPUT, "config")
 OUTPUT = os.path.join(BASE, "output")
 MOST_UNPACKED = 4 << 30  # bytes
+LAST_WORDS = 16 << 10
 
 
 class Failed(Exception):
@@ -47,7 +51,7 @@ def get_object(url):
     bucket, _, key = url[len("s3://"):].partition("/")
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     if not endpoint or not key:
-        raise Failed(f"{url}: expected s3://bucket/key, and AWS_ENDPOINT_URL in the environment")
+        raise Failed(f"{url}: expected s3://bucket/key, and AWS_ENDPOINT_URL in the environment, which jobs with EnableNetworkIsolation lack")
     region = os.environ.get("AWS_REGION", "us-east-1")
     path = "/" + urllib.parse.quote(f"{bucket}/{key}", safe="/-_.~")
     moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
@@ -109,6 +113,15 @@ def flags(hyperparameters):
     return out
 
 
+def meeting_port(host):
+    """Each job's own, since what listens there (torch's store) does so on all addresses, which jobs share; 7777 where they do not."""
+    try:
+        _, high, low, _ = map(int, socket.gethostbyname(host).split("."))
+    except OSError:
+        return 7777
+    return 10000 + (high * 256 + low) % 20000
+
+
 def variables(hyperparameters, own, arguments, module_dir):
     resources, channels = config("resourceconfig.json"), config("inputdataconfig.json")
     hosts = resources.get("hosts") or ["algo-1"]
@@ -119,7 +132,7 @@ def variables(hyperparameters, own, arguments, module_dir):
         "OUTPUT_DATA_DIR": os.path.join(OUTPUT, "data"), "OUTPUT_INTERMEDIATE_DIR": os.path.join(OUTPUT, "intermediate"),
         "CHANNELS": sorted(channels), "HPS": hyperparameters, "USER_ARGS": arguments, "INPUT_DATA_CONFIG": channels,
         "RESOURCE_CONFIG": resources, "HOSTS": hosts, "CURRENT_HOST": current, "HOST_COUNT": len(hosts),
-        "CURRENT_HOST_RANK": hosts.index(current) if current in hosts else 0, "MASTER_ADDR": hosts[0], "MASTER_PORT": "7777",
+        "CURRENT_HOST_RANK": hosts.index(current) if current in hosts else 0, "MASTER_ADDR": hosts[0], "MASTER_PORT": str(meeting_port(hosts[0])),
         "NUM_GPUS": 0, "NUM_NEURONS": 0, "NUM_CPUS": len(os.sched_getaffinity(0)), "LOG_LEVEL": own.get("sagemaker_container_log_level", 20),
         "NETWORK_INTERFACE_NAME": resources.get("network_interface_name", "eth0"), "MODULE_NAME": os.path.splitext(program)[0],
         "MODULE_DIR": own.get("sagemaker_submit_directory", module_dir), "USER_ENTRY_POINT": program, "FRAMEWORK_MODULE": "",
@@ -134,6 +147,30 @@ def variables(hyperparameters, own, arguments, module_dir):
         values[f"HP_{name.upper().replace('-', '_')}"] = value
     values["TRAINING_ENV"] = {name.lower(): value for name, value in values.items()} | {"hyperparameters": hyperparameters, "job_name": own.get("sagemaker_job_name", "")}
     return {f"SM_{name}": value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
+
+
+# What the SDK's `distribution=` becomes: hyperparameters. On CPUs a process a host is the whole of torch's two.
+TORCHRUN = ("sagemaker_torch_distributed_enabled", "sagemaker_pytorch_ddp_enabled")
+UNBUILT = {"sagemaker_mpi_enabled": "mpi", "sagemaker_distributed_dataparallel_enabled": "smdistributed",
+           "sagemaker_parameter_server_enabled": "parameter_server", "sagemaker_multi_worker_mirrored_strategy_enabled": "multi_worker_mirrored_strategy"}
+
+
+def command_for(program, arguments, folder, own, environment):
+    for name, distribution in UNBUILT.items():
+        if own.get(name):
+            raise Failed(f"the distribution {distribution} ({name}) is not built: torch_distributed is, and scripts find their hosts in SM_HOSTS")
+    launcher = []
+    if any(own.get(name) for name in TORCHRUN):
+        if not program.endswith(".py"):
+            raise Failed(f"torch_distributed runs a Python script, {program} is none")
+        launcher = ["-m", "torch.distributed.run", f"--nnodes={environment['SM_HOST_COUNT']}", "--nproc_per_node=1", f"--node_rank={environment['SM_CURRENT_HOST_RANK']}",
+                    f"--master_addr={environment['SM_MASTER_ADDR']}", f"--master_port={environment['SM_MASTER_PORT']}"]
+    if program.endswith(".py"):
+        return [sys.executable, "-u", *launcher, program, *arguments]
+    # Its first line says what runs it; without one the shell does.
+    script = os.path.join(folder, program)
+    os.chmod(script, os.stat(script).st_mode | 0o111)
+    return ["/bin/sh", "-c", shlex.join(["./" + program, *arguments])]
 
 
 def install_requirements(folder):
@@ -152,15 +189,29 @@ def install_requirements(folder):
 
 
 def run(command, environment, folder):
-    """The script, with signals passed on to it; its status."""
-    import signal
-    child = subprocess.Popen(command, cwd=folder, env=environment)
+    """The script, with signals passed on to it; its status, and the last that it said on stderr, which goes on to ours."""
+    child = subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE)
     signal.signal(signal.SIGTERM, lambda number, _: child.send_signal(number))
-    while True:
-        try:
-            return child.wait()
-        except InterruptedError:
-            continue
+    said = bytearray()
+
+    def pass_on():
+        while block := os.read(child.stderr.fileno(), 1 << 16):
+            sys.stderr.buffer.write(block)
+            sys.stderr.flush()
+            said[:] = (said + block)[-LAST_WORDS:]
+
+    follower = threading.Thread(target=pass_on, daemon=True)
+    follower.start()
+    status = child.wait()
+    follower.join(1)  # what it started may hold stderr for long
+    return status, said.decode(errors="replace")
+
+
+def error_message(said):
+    """Of a Python program that ended by an exception, the exception."""
+    _, traceback_line, rest = said.rpartition("Traceback (most recent call last)")
+    words = [line for line in rest.splitlines()[1:] if line and not line.startswith(" ")]
+    return f'; ErrorMessage "{words[0]}"' if traceback_line and words else ""
 
 
 def main():
@@ -181,14 +232,11 @@ def main():
     environment["PYTHONPATH"] = os.pathsep.join(paths)
     for name in ("SM_MODEL_DIR", "SM_OUTPUT_DATA_DIR", "SM_OUTPUT_INTERMEDIATE_DIR"):
         os.makedirs(environment[name], exist_ok=True)
-    if program.endswith(".sh"):
-        command = ["/bin/sh", program, *arguments]
-    else:
-        command = [sys.executable, "-u", program, *arguments]
+    command = command_for(program, arguments, folder, own, environment)
     print("Invoking script with the following command:\n\n" + shlex.join(command) + "\n", flush=True)
-    status = run(command, environment, folder)
+    status, said = run(command, environment, folder)
     if status:
-        raise Failed(f"ExecuteUserScriptError: ExitCode {status}; Command \"{shlex.join(command)}\"")
+        raise Failed(f"ExecuteUserScriptError: ExitCode {status}{error_message(said)}; Command \"{shlex.join(command)}\"")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 #include "http/detail/connection.h"
 
+#include <linux/sockios.h>
 #include <netinet/tcp.h>
+#include <sys/ioctl.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -87,7 +89,7 @@ awaitable<bool> Connection::write(std::string_view first, std::string_view secon
     first = joined, second = {};
   }
   while (!first.empty() || !second.empty()) {
-    expect_within(loop_.service.options.stall_timeout);
+    expect_taking();
     auto [code, n] = co_await write_some({asio::buffer(first), asio::buffer(second)});
     if (code) co_return false;
     size_t of_first = std::min(n, first.size());
@@ -109,7 +111,7 @@ awaitable<bool> Connection::send_file_plain(const FileRange& range) {
         ::sendfile(socket_.native_handle(), range.file->fd(), &offset, static_cast<size_t>(end - offset));
     if (n > 0 || (n < 0 && errno == EINTR)) continue;
     if (n == 0 || errno != EAGAIN) co_return false;  // the file has shrunk, or the client is gone
-    expect_within(loop_.service.options.stall_timeout);
+    expect_taking();
     auto [code] = co_await socket_.async_wait(tcp::socket::wait_write, kTuple);
     if (code) co_return false;
   }
@@ -249,8 +251,37 @@ bool Connection::peer_closed() {
          info.tcpi_state == TCP_CLOSE_WAIT;
 }
 
+int Connection::bytes_untaken() {
+  int bytes = 0;
+  return ::ioctl(socket_.native_handle(), SIOCOUTQ, &bytes) == 0 ? bytes : 0;
+}
+
+void Connection::expect_taking() {
+  expect_within(loop_.service.options.stall_timeout);
+  untaken_ = bytes_untaken();
+  last_taken_ = base::steady_now();
+}
+
+/// Its kernel took something, or is full and says so when it is asked.
+bool Connection::still_takes(base::SteadyTime now) {
+  if (int left = bytes_untaken(); left < untaken_) {
+    untaken_ = left;
+    last_taken_ = now;
+    return true;
+  }
+  tcp_info info{};
+  socklen_t size = sizeof info;
+  bool answers = ::getsockopt(socket_.native_handle(), IPPROTO_TCP, TCP_INFO, &info, &size) == 0 &&
+                 info.tcpi_state == TCP_ESTABLISHED && info.tcpi_retransmits == 0 && info.tcpi_probes <= 1;
+  return answers && now < last_taken_ + loop_.service.options.taking_timeout;
+}
+
 void Connection::check_deadline(base::SteadyTime now) {
   if (now < deadline_) return;
+  if (untaken_ > 0 && still_takes(now)) {
+    deadline_ = now + loop_.service.options.stall_timeout;
+    return;
+  }
   expired_ = true;
   deadline_ = base::SteadyTime::max();
   boost::system::error_code ignored;

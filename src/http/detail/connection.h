@@ -73,7 +73,11 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void expect_within(std::chrono::milliseconds limit) {
     deadline_ = base::steady_now() + limit;
     expired_ = false;
+    untaken_ = 0;
   }
+  /// That the client takes something of what waits for it, again and again: a socket is writable only when much of its
+  /// buffer is free, which a slow reader takes minutes for.
+  void expect_taking();
   void expect_nothing() { deadline_ = base::SteadyTime::max(); }
   bool expired() const { return expired_; }
   void check_deadline(base::SteadyTime now);
@@ -96,6 +100,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   awaitable<Transferred> write_some(std::array<asio::const_buffer, 2> buffers);
   void look();
   bool peer_closed();
+  int bytes_untaken();
+  bool still_takes(base::SteadyTime now);
   awaitable<bool> send_file_plain(const FileRange& range);
   awaitable<bool> send_file_encrypted(const FileRange& range);
 
@@ -106,6 +112,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   Event event_;
   asio::steady_timer recheck_;
   base::SteadyTime deadline_ = base::SteadyTime::max();
+  int untaken_ = 0;  // bytes that wait for the client, of which it is to take some by the deadline
+  base::SteadyTime last_taken_;
   std::stop_source* watched_ = nullptr;
   bool left_ = false, expired_ = false, aborted_ = false;
   std::shared_ptr<Signal> signal_;

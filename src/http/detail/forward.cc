@@ -107,6 +107,7 @@ awaitable<Session::Step> Session::exchange_upstream(const Forward& forward, Upst
   upstream.sent = co_await send_upstream(forward, upstream);
   // Even where the request could not be sent whole: an early refusal may be there to read.
   connection_.expect_within(forward.timeout);
+  upstream.due = base::steady_now() + forward.timeout;
   do {
     upstream.parser.emplace(kMaxHead);
     if (request_.method == "HEAD") upstream.parser->skip(true);
@@ -127,7 +128,7 @@ awaitable<bool> Session::send_upstream(const Forward& forward, Upstream& upstrea
   std::string head = (forward.method.empty() ? request_.method : forward.method) + ' ' +
                      (forward.target.empty() ? request_.target : forward.target) + " HTTP/1.1\r\n";
   auto add = [&](const std::string& name, const std::string& value) { head += name + ": " + value + "\r\n"; };
-  const auto& headers = forward.headers.size() > 0 ? forward.headers : request_.headers;
+  const auto& headers = forward.headers ? *forward.headers : request_.headers;
   add("Host", forward.host + ":" + std::to_string(forward.port));
   for (const auto& [name, value] : headers)
     if (!hop_by_hop(name)) add(name, value);
@@ -196,7 +197,9 @@ awaitable<bool> Session::pass_back(const Forward& forward, Upstream& upstream) {
     bool written = co_await connection_.write(out);
     if (!written || over) co_return written;
     out.clear();
-    connection_.expect_within(forward.timeout);
+    connection_.expect_within(
+        forward.whole_within ? std::chrono::ceil<std::chrono::milliseconds>(upstream.due - base::steady_now())
+                             : forward.timeout);
     bool more = co_await read_upstream(upstream);
     broken = !more && !parser.done();
     if (broken && connection_.left()) co_return false;

@@ -3,6 +3,7 @@
 #include <boost/beast/core/flat_buffer.hpp>
 #include <optional>
 
+#include "base/time.h"
 #include "http/detail/asio.h"
 #include "http/detail/parser.h"
 
@@ -18,6 +19,7 @@ struct Upstream {
   bool reused = false;
   bool sent = false;      // the request went out whole
   bool answered = false;  // at least one byte of the answer has come
+  base::SteadyTime due;   // by when the answer is to be there
 };
 
 }  // namespace textmill::http::detail

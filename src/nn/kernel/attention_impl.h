@@ -236,8 +236,8 @@ class AttentionForward : AttentionHead<S, T> {
       top = S::max(top, x);
     }
     float largest = S::largest(top);
-    if (largest == kMinusInfinity) {  // it has seen nothing yet
-      for (int c = 0; c < width; c += S::width) S::store(weights + c, F{});
+    if (largest == kMinusInfinity) {  // it has seen nothing yet, or what is not finite
+      for (int c = 0; c < width; c += S::width) S::store(weights + c, S::max(F{}, S::load(scores + c)));
       return 0;
     }
     DropoutRow dropout{};

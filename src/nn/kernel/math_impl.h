@@ -27,7 +27,7 @@ template <class S>
   // The constants of Cephes' expf (S. Moshier): ln 2 in two parts, and (e^r - 1 - r) / r² on |r| <= ln(2) / 2.
   static constexpr std::array<float, 6> kTail = {5.0000001201e-1f, 1.6666665459e-1f, 4.1665795894e-2f,
                                                  8.3334519073e-3f, 1.3981999507e-3f, 1.9875691500e-4f};
-  F clamped = S::min(S::max(x, S::set(-87.3f)), S::set(88.0f));
+  F clamped = S::min(S::set(88.0f), S::max(S::set(-87.3f), x));  // in this order NaN stays NaN
   F shifted = S::fma(clamped, S::set(1.44269504f), S::set(kShift));
   F n = shifted - kShift;
   F r = S::fma(n, S::set(2.12194440e-4f), S::fma(n, S::set(-0.693359375f), clamped));
@@ -57,10 +57,10 @@ template <class S>
   // 2^r on |r| <= 1/2; fitted to minimize the largest relative error, with 1 at 0.
   static constexpr std::array<float, 6> kPower = {1.000000000e+00f, 6.931469776e-01f, 2.402224209e-01f,
                                                   5.550733744e-02f, 9.671512649e-03f, 1.326472707e-03f};
-  F shifted = S::max(x, S::set(-126.0f)) + 0x1.8p23f;  // rounds to an integer, in the low bits
+  F shifted = S::max(S::set(-126.0f), x) + 0x1.8p23f;  // rounds to an integer, in the low bits
   F r = x - (shifted - 0x1.8p23f);
   F scaled = (F)((U)polynomial<S>(r, kPower) + ((U)shifted << 23));
-  return x < -126.0f ? F{} : scaled;
+  return x >= -126.0f ? scaled : S::max(F{}, x);  // of NaN NaN
 }
 
 template <class S>
@@ -102,7 +102,7 @@ template <class S, class T, Activation activation>
     return 0.5f * x * (1.0f + t);
   } else if constexpr (activation == Activation::relu) {
     if (slope != nullptr) *slope = x > F{} ? S::set(1.0f) : F{};
-    return S::max(x, F{});
+    return S::max(F{}, x);  // in this order NaN stays NaN
   } else if constexpr (activation == Activation::silu) {
     F gate = 1.0f / (1.0f + exponential<S>(-x));
     if (slope != nullptr) *slope = gate * (1.0f + x * (1.0f - gate));

@@ -46,7 +46,6 @@ class Pool {
   void run(int tasks, Call call);
   void work(int thread);
   bool take(int thread, int& task);
-  void finish_one();
   void serve(std::stop_token stop, int thread);
 
   std::vector<Range> ranges_;

@@ -23,6 +23,9 @@ estimator.fit({"train": inputs})
 losses = TrainingJobAnalytics(estimator.latest_training_job.name, metric_names=["loss"]).dataframe()
 print("\nLOSSES", list(losses["value"]))
 
+again = PyTorch.attach(estimator.latest_training_job.name)
+assert again.model_data == estimator.model_data, again.model_data
+
 predictor = estimator.deploy(1, "ml.box.1cpu", entry_point="inference.py", source_dir=str(source / "code"),
                              serializer=JSONSerializer(), deserializer=JSONDeserializer())
 print("\nPREDICTION", predictor.predict({"inputs": ["a b", "c"]}))
