@@ -29,7 +29,7 @@ class Podman:
     def __call__(self, *arguments):
         words = [self.program, *arguments]
         if os.geteuid() == 0:  # what root's keeps of images elsewhere, and no setting names, is a folder of ours
-            words = ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /var/lib/containers && exec "$@"', self.folder / "lib", *words]
+            words = ["unshare", "--mount", "sh", "-c", 'mkdir -p /var/lib/containers && mount --bind "$0" /var/lib/containers && exec "$@"', self.folder / "lib", *words]
         done = subprocess.run([str(word) for word in words], capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr
         return done.stdout
