@@ -51,6 +51,8 @@ class Run {
   Run(const TrainPaths& paths, Path checkpoints, const TrainOptions& options, std::stop_token stop);
   /// All that can be wrong with the arguments is found here, before anything is written. False if it was stopped.
   bool prepare();
+  /// For whoever locks the output only now. Throws in_use or exists if another run has been there since prepare().
+  void look_again() const;
   Outcome train();
 
  private:
@@ -108,11 +110,16 @@ bool Run::prepare() {
   if (!load_data()) return false;
   load_model();
   if (checkpoint_) resume();
-  remove_newer_checkpoints(checkpoints_, state_.step);
   return true;
 }
 
+void Run::look_again() const {
+  if (find_checkpoint())
+    throw Error(Kind::in_use, checkpoints_.string() + ": another run began in it meanwhile");
+}
+
 Outcome Run::train() {
+  remove_newer_checkpoints(checkpoints_, state_.step);
   progress_ = std::make_unique<Progress>(steps_, state_.step);
   while (true) {
     bool epoch_ended = state_.step > 0 && state_.step % steps_.per_epoch() == 0;
@@ -414,8 +421,7 @@ Outcome train(const TrainPaths& paths, const TrainOptions& options, std::stop_to
   if (!run.prepare()) return Outcome::stopped;
   if (!lock) {  // nothing was there, and nothing is wrong with the arguments
     take();
-    if (has_checkpoints(checkpoints))
-      throw Error(Kind::in_use, checkpoints.string() + ": another run began in it meanwhile");
+    run.look_again();
   }
   return run.train();
 }

@@ -281,3 +281,20 @@ def test_a_second_run_on_the_same_folder_is_refused(tmp_path, command):
     finally:
         first.kill()
         first.wait()
+
+
+@pytest.mark.parametrize("more", [[], ["--resume"]])
+def test_a_run_that_another_overtook_while_it_loaded_touches_nothing(tmp_path, command, inputs, more):
+    shutil.copytree(inputs["model"], tmp_path / "slow")
+    os.rename(tmp_path / "slow" / "vocab.txt", tmp_path / "vocab.txt")
+    os.mkfifo(tmp_path / "slow" / "vocab.txt")
+    words = [f"--model={tmp_path / 'slow'}" if str(word).startswith("--model=") else word for word in command(tmp_path / "out", *more)]
+    second = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    with open(tmp_path / "slow" / "vocab.txt", "w") as pipe:  # opened: it has seen that nobody was there
+        finish(command(tmp_path / "out"))
+        before = {file: file.read_bytes() for file in (tmp_path / "out").rglob("*") if file.is_file()}
+        os.replace(tmp_path / "vocab.txt", tmp_path / "slow" / "vocab.txt")  # for whoever opens it again
+        pipe.write((tmp_path / "slow" / "vocab.txt").read_text())
+    said = second.communicate(timeout=60)[1]
+    assert second.returncode == 2 and str(tmp_path / "out") in said, said
+    assert {file: file.read_bytes() for file in (tmp_path / "out").rglob("*") if file.is_file()} == before
