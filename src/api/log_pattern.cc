@@ -21,7 +21,9 @@ using format::Json;
 
 constexpr int kDeepest = 32;
 
-bool is_space(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
+constexpr std::string_view kSpaces = " \t\r\n";
+
+bool is_space(char c) { return kSpaces.find(c) != std::string_view::npos; }
 bool is_word(char c) {
   return ('0' <= c && c <= '9') || ('A' <= c && c <= 'Z') || ('a' <= c && c <= 'z') || c == '_' || c < 0;
 }
@@ -67,8 +69,10 @@ bool fits(std::string_view pattern, std::string_view text) {
 
 enum class Compare { equal, unequal, less, at_most, more, at_least, is_null, is_true, is_false, absent };
 
-/// A step into JSON: a member, an element, or (-1) any element.
-using Step = std::variant<std::string, int64_t>;
+enum class Any { member, element };
+
+/// A step into JSON: a member, an element, or any of them.
+using Step = std::variant<std::string, size_t, Any>;
 
 struct Test {
   std::vector<Step> path;  // of JSON; columns have none
@@ -131,20 +135,21 @@ std::optional<bool> walk(const Test& test, const Json& value, size_t step) {
     return next ? walk(test, *next, step + 1) : std::nullopt;
   }
   const Json::Array* list = value.array();
-  int64_t index = std::get<int64_t>(test.path[step]);
-  if (!list) return std::nullopt;
-  if (index >= 0)
-    return static_cast<size_t>(index) < list->size()
-               ? walk(test, (*list)[static_cast<size_t>(index)], step + 1)
-               : std::nullopt;
+  if (const auto* index = std::get_if<size_t>(&test.path[step]))
+    return list && *index < list->size() ? walk(test, (*list)[*index], step + 1) : std::nullopt;
   std::optional<bool> any;
-  for (const Json& item : *list)
-    if (auto found = walk(test, item, step + 1)) any = any.value_or(false) || *found;
+  auto add = [&](const Json& next) {
+    if (auto found = walk(test, next, step + 1)) any = any.value_or(false) || *found;
+  };
+  bool members = std::get<Any>(test.path[step]) == Any::member;
+  if (members && value.object()) std::ranges::for_each(*value.object(), add, &format::JsonMember::value);
+  if (!members && list) std::ranges::for_each(*list, add);
   return any;
 }
 
-/// "a [b c] "d e"" has the fields a, b c and d e.
-std::vector<std::string_view> fields_of(std::string_view message) {
+/// "a [b c] "d e"" has the fields a, b c and d e. Where there are more than `most`, the last takes the rest, quotes
+/// and all, but not blanks at the end, which belong to no field.
+std::vector<std::string_view> fields_of(std::string_view message, size_t most) {
   std::vector<std::string_view> fields;
   for (size_t at = 0; at < message.size();) {
     if (is_space(message[at])) {
@@ -152,11 +157,15 @@ std::vector<std::string_view> fields_of(std::string_view message) {
       continue;
     }
     char close = message[at] == '"' ? '"' : message[at] == '[' ? ']' : ' ';
-    size_t begin = at + (close != ' '), end = message.find(close, begin);
-    if (close == ' ') end = message.find_first_of(" \t\r\n", begin);
+    size_t whole = at, begin = at + (close != ' '), end = message.find(close, begin);
+    if (close == ' ') end = message.find_first_of(kSpaces, begin);
     end = std::min(end, message.size());
     fields.push_back(message.substr(begin, end - begin));
     at = end + (close != ' ');
+    if (fields.size() < most) continue;
+    size_t last = message.find_last_not_of(kSpaces);
+    if (last >= at) fields.back() = message.substr(whole, last + 1 - whole);
+    break;
   }
   return fields;
 }
@@ -189,7 +198,7 @@ class Parser {
   /// A quoted text, an expression, or bytes as long as `bare` allows; `what` names it.
   template <class Bare>
   Needle needle(Bare bare, std::string_view what) {
-    if (take("\"")) return {quoted(), nullptr};
+    if (take("\"")) return {quoted('"'), nullptr};
     if (take("%")) return {{}, expression()};
     size_t begin = at_;
     while (at_ < text_.size() && bare(text_[at_])) ++at_;
@@ -253,24 +262,22 @@ class Parser {
     std::vector<Step> steps;
     expect("$");
     while (at_ < text_.size() && (text_[at_] == '.' || text_[at_] == '[')) {
-      if (text_[at_++] == '.') {
+      if (text_[at_++] == '[' || take("["))  // AWS writes $.['a.b']
+        steps.push_back(subscript());
+      else if (take("*"))
+        steps.emplace_back(Any::member);
+      else
         steps.emplace_back(name());
-      } else if (take("\"")) {
-        steps.emplace_back(quoted());
-        expect("]");
-      } else {
-        steps.emplace_back(index());
-        expect("]");
-      }
     }
     return steps;
   }
 
  private:
-  std::string quoted() {
+  /// What follows the opening quote.
+  std::string quoted(char quote) {
     std::string out;
-    for (; at_ < text_.size() && text_[at_] != '"'; ++at_) {
-      if (text_[at_] == '\\' && at_ + 1 < text_.size() && (text_[at_ + 1] == '"' || text_[at_ + 1] == '\\'))
+    for (; at_ < text_.size() && text_[at_] != quote; ++at_) {
+      if (text_[at_] == '\\' && at_ + 1 < text_.size() && (text_[at_ + 1] == quote || text_[at_ + 1] == '\\'))
         ++at_;
       out += text_[at_];
     }
@@ -289,11 +296,19 @@ class Parser {
     return expression;
   }
 
-  int64_t index() {
-    if (take("*")) return -1;
-    int64_t value = -1;
+  /// What follows the [ of a path.
+  Step subscript() {
+    Step step = take("\"")  ? Step(quoted('"'))
+                : take("'") ? Step(quoted('\''))
+                : take("*") ? Step(Any::element)
+                            : Step(index());
+    expect("]");
+    return step;
+  }
+  size_t index() {
+    size_t value = 0;
     auto [end, error] = std::from_chars(text_.data() + at_, text_.data() + text_.size(), value);
-    if (error != std::errc() || value < 0) fail("an index");
+    if (error != std::errc()) fail("an index");
     at_ = static_cast<size_t>(end - text_.data());
     return value;
   }
@@ -328,6 +343,9 @@ void LogPattern::Form::read_terms(Parser& parser) {
     terms.push_back(parser.needle(is_word, kWord));
     if (!parser.at_space()) parser.fail(kWord);
   }
+  // AWS has `" "` alone match everything, also what has no blank.
+  if (required.size() == 1 && required[0].text == " " && excluded.empty() && optional.empty())
+    required.clear();
 }
 
 void LogPattern::Form::read_json(Parser& parser) {
@@ -374,7 +392,7 @@ bool LogPattern::Form::terms_match(std::string_view message) const {
 }
 
 bool LogPattern::Form::json_matches(std::string_view message) const {
-  size_t begin = message.find_first_not_of(" \t\r\n");
+  size_t begin = message.find_first_not_of(kSpaces);
   if (begin == std::string_view::npos || (message[begin] != '{' && message[begin] != '[')) return false;
   Json value;
   try {
@@ -387,11 +405,11 @@ bool LogPattern::Form::json_matches(std::string_view message) const {
 }
 
 bool LogPattern::Form::columns_match(std::string_view message) const {
-  auto fields = fields_of(message);
   auto rest = std::ranges::find_if(columns, &Column::rest);
   bool open = rest != columns.end();
   size_t fixed = columns.size() - open, before = static_cast<size_t>(rest - columns.begin());
-  if (fields.size() < fixed || (!open && fields.size() > fixed)) return false;
+  auto fields = fields_of(message, open ? std::string_view::npos : fixed);
+  if (fields.size() < fixed) return false;
   size_t skipped = fields.size() - fixed;
   for (size_t i = 0; i < columns.size(); ++i) {
     size_t field = i > before ? i + skipped - 1 : i;

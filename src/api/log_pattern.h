@@ -12,10 +12,12 @@ namespace textmill::api {
 ///   ?ERROR ?WARN                  one of these occurs (without effect beside terms that must)
 ///   %[45]\d\d%                    a regular expression (RE2)
 ///   { $.a.b = "x*" && ($.n >= 5 || $.l[0] IS NULL || $.c NOT EXISTS) }     over messages that are JSON
+///   { $.['a.b'] = x || $.*.c = x || $.d[*] = x }                           any member, any element
 ///   [ip, user, status = 4* || status = 500, ..., bytes > 1000]             over fields between spaces
+///   [level = ERROR, message]                                               without ... the last takes the rest
 class LogPattern {
  public:
-  /// Throws invalid naming the place. Empty: every message matches.
+  /// Throws invalid naming the place. Empty or a quoted blank: every message matches.
   explicit LogPattern(std::string_view text);
   LogPattern(const LogPattern&) = delete;
   ~LogPattern();
