@@ -253,6 +253,8 @@ bool Database::copy_log(std::string_view mode) {
   for (std::unique_lock<std::mutex> loan;; loan = reserve_.lend()) try {
       Connection connection(options_.file, Connection::Mode::read);
       configure(connection, options_.sync);
+      if (mode == "RESTART")
+        connection.query("PRAGMA busy_timeout = 0").next();  // else it waits for who reads
       Rows rows = connection.query(fmt::format("PRAGMA wal_checkpoint({})", mode));
       bool done = rows.next() && rows.integer(0) == 0;
       if (!done) return false;
