@@ -28,6 +28,7 @@
 #include "fleet/limits.h"
 #include "fleet/output.h"
 #include "fleet/relay.h"
+#include "fleet/shortage.h"
 #include "fleet/task.h"
 
 namespace textmill::fleet {
@@ -43,7 +44,6 @@ constexpr int kMostMetrics = 100'000;  // values that are kept, of each host
 constexpr auto kLook = std::chrono::milliseconds(2000);
 constexpr auto kLookAtPort = std::chrono::milliseconds(200);
 const uint16_t kUsualPort = contract::ServingEnvironment().port;
-constexpr uint64_t kLeastFree = 256 << 20;  // of disk: else the program ends before all others suffer
 
 /// A running instance and what is known of it.
 struct Running {
@@ -180,6 +180,7 @@ class Runner {
     }
     walls_ = walls;
     started_ = base::steady_now();
+    shortage_.emplace(folder_.path);
   }
 
   bool all_over() const { return std::ranges::all_of(hosts_, &Running::over); }
@@ -293,10 +294,9 @@ class Runner {
 
   /// What changes without an event: the disk, and folders that are synced.
   void look_around() {
-    std::error_code error;
-    auto space = std::filesystem::space(folder_.path, error);
-    if (!error && space.available < kLeastFree && !stopping_) {
+    if (!stopping_ && shortage_->is_ours()) {
       full_ = true;
+      log(hosts_[0].host, "The disk is full, and the program goes on writing: it is ended.");
       ask_to_end("failed");
       due_kill_ = base::steady_now();
     }
@@ -390,7 +390,9 @@ class Runner {
     }
     if (const auto& trouble = feeders_->trouble())
       return {"failed", 0, trouble->text, trouble->by_platform ? "platform" : "user"};
-    if (full_) return {"failed", 1, "the disk is full: less than 256 MiB were left", "program"};
+    if (full_)
+      return {"failed", 1, "the disk is full: less than 256 MiB were left, and the program went on writing",
+              "program"};
     const Running* worst = culprit_;
     for (const Running& running : hosts_)
       if (running.instance->status().value_or(137) != 0 && !worst) worst = &running;
@@ -472,6 +474,7 @@ class Runner {
   bool again_ = false;         // it is to be started again
   std::optional<std::string> stopping_;
   const Running* culprit_ = nullptr;
+  std::optional<Shortage> shortage_;
   bool network_is_shared_ = false, full_ = false, announced_ = false;
 };
 

@@ -106,25 +106,30 @@ def test_a_line_without_end(server, start):
 
 
 def test_a_program_that_fills_the_disk(build, tmp_path, start):
-    """It is ended while there is space left for others, and its space comes back."""
+    """It is ended while there is space left for others, and its space comes back. Who writes nothing goes on, whoever filled the disk."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400m", "tmpfs", disk], capture_output=True, text=True)
     if mounted.returncode:
         pytest.skip(f"mounting a tmpfs is not allowed here: {mounted.stderr.strip()}")
-    server = Server(build / "textmill", disk / "data", "--sync", "process", "--stop-grace", "1").start()
+    server = Server(build / "textmill", disk / "data", "--sync", "process", "--stop-grace", "1", "--job-cpus", "8").start()
     try:
         s3, sagemaker = server.client("s3"), server.client("sagemaker")
         s3.create_bucket(Bucket="jobs")
+        quiet = start("head -c 30000000 /dev/zero > model/kept; while :; do sleep 0.1; done", of=server)
+        await_that(lambda: "Training" in jobs.statuses(sagemaker.describe_training_job(TrainingJobName=quiet)), "it runs")
         begin = time.monotonic()
         job = start("i=0; while :; do i=$((i + 1)); head -c 4000000 /dev/zero > model/$i || sleep 0.1; sleep 0.02; done", of=server)
         s3.put_object(Bucket="jobs", Key="meanwhile", Body=b"x" * MIB)
         done = jobs.finish(sagemaker, job)
-        assert done["FailureReason"].startswith("AlgorithmError: the disk is full: less than 256 MiB were left"), done
+        assert done["FailureReason"].startswith("AlgorithmError: the disk is full: less than 256 MiB were left, and the program went on"), done
         assert time.monotonic() - begin < 30
-        await_that(lambda: not list((server.folder / "jobs").iterdir()), "its folder is gone")
-        s3.put_object(Bucket="jobs", Key="after", Body=b"x" * 100 * MIB)
-        assert jobs.finish(sagemaker, start("exit 0", of=server))["TrainingJobStatus"] == "Completed"
+        await_that(lambda: len(list((server.folder / "jobs").iterdir())) == 1, "its folder is gone")
+        s3.put_object(Bucket="jobs", Key="after", Body=b"x" * 170 * MIB)  # less than 256 MiB are left
+        assert jobs.finish(sagemaker, start("sleep 5", of=server))["TrainingJobStatus"] == "Completed"
+        assert sagemaker.describe_training_job(TrainingJobName=quiet)["TrainingJobStatus"] == "InProgress"
+        sagemaker.stop_training_job(TrainingJobName=quiet)
+        assert jobs.finish(sagemaker, quiet)["TrainingJobStatus"] == "Stopped"
     finally:
         server.stop()
         subprocess.run(["umount", disk], check=True)

@@ -1,0 +1,48 @@
+#include "fleet/shortage.h"
+
+#include <sys/stat.h>
+
+#include <filesystem>
+#include <tuple>
+#include <utility>
+
+namespace textmill::fleet {
+namespace {
+
+constexpr uint64_t kLeastFree = 256 << 20, kAlmostNothing = kLeastFree / 2;
+constexpr uint64_t kLittle = 1 << 20;  // a log's growth fills no disk
+
+}  // namespace
+
+Shortage::Shortage(base::Path folder) : folder_(std::move(folder)) {
+  // The clock that files have their times from, which is behind the other by up to a tick.
+  ::clock_gettime(CLOCK_REALTIME_COARSE, &begun_);
+}
+
+bool Shortage::is_ours() {
+  std::error_code error;
+  uint64_t free = std::filesystem::space(folder_, error).available;
+  if (error || free >= kLeastFree) return before_.reset(), false;
+  uint64_t now = written();
+  auto before = std::exchange(before_, now);
+  return (before && now > *before + kLittle) || (free < kAlmostNothing && now >= (kLeastFree - free) / 2);
+}
+
+/// Bytes of files that changed since the program began. A program can set any of their times but this one.
+uint64_t Shortage::written() const {
+  uint64_t bytes = 0;
+  std::error_code gone;  // files come and go where something runs
+  std::filesystem::recursive_directory_iterator at(
+      folder_, std::filesystem::directory_options::skip_permission_denied, gone),
+      end;
+  for (; !gone && at != end; at.increment(gone)) {
+    struct stat status {};
+    if (::lstat(at->path().c_str(), &status) != 0 || !S_ISREG(status.st_mode)) continue;
+    const timespec& changed = status.st_ctim;
+    if (std::tie(changed.tv_sec, changed.tv_nsec) >= std::tie(begun_.tv_sec, begun_.tv_nsec))
+      bytes += static_cast<uint64_t>(status.st_blocks) * 512;
+  }
+  return bytes;
+}
+
+}  // namespace textmill::fleet
