@@ -20,7 +20,7 @@ using base::Error, base::Kind;
 using format::Json;
 
 constexpr int kGoalNotReached = 3;
-constexpr int kPatience = 60'000;  // milliseconds
+constexpr int kPatience = 90'000;  // milliseconds; a server lets what is in flight take 65 s
 
 void print(std::string_view text) {
   Output out;
@@ -53,7 +53,7 @@ int down(const Values& values) {
     throw base::system_error(fmt::format("process {}", server.pid), errno);
   pollfd end{.fd = process.get(), .events = POLLIN};
   if (::poll(&end, 1, kPatience) != 1)
-    throw Error(Kind::unavailable, fmt::format("process {}: still there after a minute", server.pid));
+    throw Error(Kind::unavailable, fmt::format("process {}: still there after 90 s", server.pid));
   print("stopped\n");
   return 0;
 }
@@ -158,7 +158,7 @@ Command status_command() {
 
 Command down_command() {
   return {.name = "down",
-          .summary = "stop the server: what is in flight ends, nothing new begins",
+          .summary = "stop the server: what is in flight has 65 s to end, nothing new begins",
           .options = {kDataDir},
           .run = down};
 }

@@ -243,7 +243,7 @@ def test_restarts(serve, image):
         await_that(lambda: said(server, "e").count("sleeping") == count + 1, "it has the request")
         return thread
 
-    held = hold("in order", "sleep 3")
+    held = hold("in order", "sleep 12")
     server.stop()
     held.join()
     assert answers["in order"].isdigit(), answers
