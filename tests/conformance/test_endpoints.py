@@ -8,7 +8,6 @@ import pty
 import shutil
 import signal
 import subprocess
-import sys
 import tarfile
 import time
 
@@ -324,34 +323,6 @@ def test_a_model_of_ours_by_an_executable_that_programs_do_not_see(build, tmp_pa
         server.stop()
 
 
-SCRIPT = b"""
-import json, os
-def model_fn(model_dir):
-    return open(os.path.join(model_dir, "word")).read()
-def predict_fn(data, model):
-    if data == "fail": raise ValueError("no such thing")
-    return {"model": model, "data": data}
-"""
-
-
-def environment(server, name):
-    """An environment for scripts: this Python."""
-    folder = server.folder / "environments" / name / "bin"
-    folder.mkdir(parents=True)
-    (folder / "python").symlink_to(os.path.realpath(sys.executable))
-
-
-def test_a_users_script(server, runtime, deploy, upload, refused):
-    environment(server, "pytorch")
-    url = upload({"code/inference.py": SCRIPT, "word": b"hello"})
-    shown = deploy("763104351884.dkr.ecr.us-east-1.amazonaws.com/pytorch-inference:2.1-cpu-py310", url)
-    assert shown["EndpointStatus"] == "InService", shown
-    answer = runtime.invoke_endpoint(EndpointName=shown["EndpointName"], ContentType="application/json", Body=b"[1, 2]")
-    assert json.loads(answer["Body"].read()) == {"model": "hello", "data": [1, 2]} and answer["ContentType"] == "application/json"
-    code, status, message = refused(runtime.invoke_endpoint, EndpointName=shown["EndpointName"], ContentType="application/json", Body=b'"fail"')
-    assert (code, status) == ("ModelError", 424) and "ValueError: no such thing" in message
-
-
 def test_killed_instances_are_replaced_and_outlive_the_server(server, sagemaker, runtime, deploy, program):
     endpoint = deploy(program(PROGRAM), count=2)["EndpointName"]
     before = {f.name for f in instances(server, endpoint)}
@@ -394,19 +365,6 @@ def test_instances_outlive_the_server(build, tmp_path, program):
         await_that(lambda: gone(server.client("sagemaker"), "e"), "it is gone")
     finally:
         server.stop()
-
-
-def test_a_script_beside_its_model(server, runtime, deploy, upload):
-    """As the SDK deploys scikit-learn models: the artifact as it was trained, and the script in an archive of its own."""
-    environment(server, "scikit-learn")
-    image = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-scikit-learn:1.2-1-cpu-py3"
-    said = {"SAGEMAKER_PROGRAM": "script.py", "SAGEMAKER_SUBMIT_DIRECTORY": upload({"script.py": SCRIPT + b"import beside\n", "beside.py": b""})}
-    shown = deploy(image, upload({"word": b"hello"}), environment=said)
-    assert shown["EndpointStatus"] == "InService", shown
-    answer = runtime.invoke_endpoint(EndpointName=shown["EndpointName"], ContentType="application/json", Body=b"7")
-    assert json.loads(answer["Body"].read()) == {"model": "hello", "data": 7}
-    shown = deploy(image, upload({"word": b"hello"}), environment=said | {"SAGEMAKER_PROGRAM": "other.py"})
-    assert "has no SAGEMAKER_SUBMIT_DIRECTORY/other.py" in shown["FailureReason"]
 
 
 def test_packages_that_never_come_keep_nobody_waiting(server, sagemaker, deploy, upload, program):

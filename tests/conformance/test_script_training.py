@@ -7,10 +7,10 @@ import importlib.util
 import io
 import json
 import os
-import pathlib
 import sys
 import tarfile
 import threading
+import types
 import venv
 import zipfile
 
@@ -80,12 +80,14 @@ def index():
         served.shutdown()
 
 
-def packed(files):
+def packed(files, **header):
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
         for path, text in files.items():
             info = tarfile.TarInfo(path)
             info.size = len(text)
+            for field, value in header.items():
+                setattr(info, field, value)
             tar.addfile(info, io.BytesIO(text.encode()))
     return buffer.getvalue()
 
@@ -95,9 +97,9 @@ def train(server, name):
     """train({"entry.py": ...}, epochs=2): the job's description at its end."""
     sagemaker, s3 = server.client("sagemaker"), server.client("s3")
 
-    def run(files, image=IMAGE, environment=None, resources=None, **hyperparameters):
+    def run(files, image=IMAGE, environment=None, resources=None, header=None, **hyperparameters):
         job = name("script")
-        s3.put_object(Bucket="jobs", Key=f"{job}/source/sourcedir.tar.gz", Body=packed(files))
+        s3.put_object(Bucket="jobs", Key=f"{job}/source/sourcedir.tar.gz", Body=packed(files, **(header or {})))
         own = {"sagemaker_program": "entry.py", "sagemaker_submit_directory": f"s3://jobs/{job}/source/sourcedir.tar.gz", "sagemaker_job_name": job}
         sagemaker.create_training_job(**request(job, image, HyperParameters={k: json.dumps(v) for k, v in (own | hyperparameters).items()},
                                                 algorithm={"MetricDefinitions": [{"Name": "loss", "Regex": "loss=([0-9.]+)"}]}, Environment=environment or {}, resources=resources or {}))
@@ -178,6 +180,14 @@ def test_an_entry_point_that_is_no_python(server, train, program):
     job = train({program: "#!/bin/bash\nset -o pipefail\na=(1 2 3)\necho loss=${#a[@]} $*"}, sagemaker_program=program, epochs=2)
     assert job["TrainingJobStatus"] == "Completed", job
     assert "loss=3 --epochs 2" in log_of(server.client("logs"), job["TrainingJobName"])
+
+
+def test_an_archive_packed_by_another_user(server, train):
+    """Whose id the job's namespace does not map: files keep their mode and times all the same."""
+    calls = "import os, subprocess\nprint('loss=1', subprocess.check_output(['./helper.sh'], text=True), os.stat('helper.sh').st_mtime)"
+    job = train({"entry.py": calls, "helper.sh": "#!/bin/sh\nprintf helped\n"}, header={"uid": 1000, "gid": 1000, "uname": "ec2-user", "gname": "users", "mode": 0o755, "mtime": 1e9})
+    assert job["TrainingJobStatus"] == "Completed", job
+    assert "loss=1 helped 1000000000.0" in log_of(server.client("logs"), job["TrainingJobName"])
 
 
 def test_a_script_that_fails(train):
@@ -286,13 +296,42 @@ distributed.destroy_process_group()
     assert model_of(server, job) == {"0.json": [2, 3.0], "1.json": [2, 3.0]}
 
 
-def test_a_torch_model_takes_lists_and_arrays():
+@pytest.fixture(scope="module")
+def serve():
+    spec = importlib.util.spec_from_file_location("serve", ROOT / "src/fleet/python/serve.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("framework, module", [("pytorch", "torch"), ("scikit-learn", "numpy"), ("mxnet", "mxnet"), ("huggingface-pytorch", None), ("", None)])
+def test_without_the_frameworks_package_input_is_plain(serve, monkeypatch, framework, module):
+    if module:
+        monkeypatch.setitem(sys.modules, module, None)  # its import fails
+    input_fn = serve.input_fn_of(framework)
+    assert input_fn("[[1, 2]]", "application/json") == [[1, 2]] and input_fn("1,2\n", "text/csv") == [[1.0, 2.0]]
+    with pytest.raises(serve.Unsupported):
+        input_fn(b"", "image/png")
+
+
+def test_mxnets_arrays_come_in_and_go_out(serve, monkeypatch):
+    """By a stand-in: the tests' environment has no mxnet."""
+    import numpy
+
+    class NDArray:
+        def __init__(self, data): self.data = numpy.array(data, dtype="float32")
+        def detach(self): return self  # it has no cpu()
+        def asnumpy(self): return self.data
+
+    monkeypatch.setitem(sys.modules, "mxnet", types.SimpleNamespace(nd=types.SimpleNamespace(array=NDArray)))
+    data = serve.input_fn_of("mxnet")("[[1, 2]]", "application/json")
+    assert isinstance(data, NDArray) and serve.default_output_fn(data, "application/json") == ("[[1.0, 2.0]]", "application/json")
+
+
+def test_a_torch_model_takes_lists_and_arrays(serve):
     """A script of the PyTorch image need define model_fn alone."""
     import numpy
     import torch
-    spec = importlib.util.spec_from_file_location("serve", pathlib.Path(__file__).parents[2] / "src/fleet/python/serve.py")
-    serve = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(serve)
     model = torch.nn.Sequential(torch.nn.Linear(3, 1), torch.nn.Dropout(0.9))
     expected = model[0](torch.tensor([[1.0, 2, 3]])).tolist()
     for data in ([[1, 2, 3]], numpy.array([[1, 2, 3]], dtype="float32"), torch.tensor([[1.0, 2, 3]])):

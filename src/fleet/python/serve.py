@@ -2,7 +2,8 @@
 
 The script may define model_fn(model_dir), input_fn(body, content_type), predict_fn(data, model), output_fn(prediction,
 accept), or transform_fn(model, body, content_type, accept) instead of the last three; each may take the context as one
-argument more. Standard library only; numpy, torch and transformers are used where the environment has them.
+argument more. Standard library only; numpy, torch, mxnet and transformers are used where the environment has them. Its
+one argument is the name of that environment: the framework, whose image decides what the default input_fn returns.
 """
 
 import csv
@@ -81,6 +82,41 @@ def default_input_fn(body, content_type):
     raise Unsupported(f"input_fn: {content_type} is none of application/json, text/csv, application/x-npy, text/*")
 
 
+def tensor(data):
+    import torch
+    return torch.from_numpy(data) if type(data).__module__ == "numpy" else torch.tensor(data, dtype=torch.float32)
+
+
+def array(data):
+    import numpy
+    return data if isinstance(data, numpy.ndarray) else numpy.array(data, dtype="float32")
+
+
+def ndarray(data):
+    import mxnet
+    return mxnet.nd.array(data)
+
+
+OF_NUMBERS = {"pytorch": tensor, "scikit-learn": array, "mxnet": ndarray}  # the others' scripts get what JSON and CSV hold
+
+
+def input_fn_of(framework):
+    convert = OF_NUMBERS.get(framework)
+    if not convert:
+        return default_input_fn
+
+    def input_fn(body, content_type):
+        data = default_input_fn(body, content_type)
+        if isinstance(data, (str, bytes, dict)):
+            return data
+        try:
+            return convert(data)
+        except Exception:  # the package is not there, or fails as it loads; no numbers: words, rows of unequal length
+            return data
+
+    return input_fn
+
+
 def is_torch(model):
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(model, torch.nn.Module)
@@ -105,6 +141,8 @@ def default_predict_fn(data, model):
 
 def plain(value):
     """Arrays and tensors as lists."""
+    if hasattr(value, "asnumpy"):  # mxnet's, which has detach() but not cpu()
+        return value.asnumpy().tolist()
     if hasattr(value, "detach"):
         value = value.detach().cpu()
     return value.tolist() if hasattr(value, "tolist") else value
@@ -132,8 +170,8 @@ def default_output_fn(prediction, accept):
 class Script:
     """The user's functions, with the defaults where there are none."""
 
-    def __init__(self, module):
-        for name, default in (("model_fn", default_model_fn), ("input_fn", default_input_fn),
+    def __init__(self, module, framework):
+        for name, default in (("model_fn", default_model_fn), ("input_fn", input_fn_of(framework)),
                               ("predict_fn", default_predict_fn), ("output_fn", default_output_fn)):
             setattr(self, name, getattr(module, name, default))
         self.transform_fn = getattr(module, "transform_fn", None)
@@ -236,8 +274,9 @@ class Server(ThreadingHTTPServer):
 
 def main():
     os.environ.setdefault("SM_MODEL_DIR", MODEL)
+    framework = sys.argv.pop(1) if len(sys.argv) > 1 else ""  # none of the script's arguments
     install_requirements()
-    Handler.script = Script(load_script())
+    Handler.script = Script(load_script(), framework)
     Handler.turn = threading.Lock()
     Server(("127.0.0.1", int(os.environ.get("SAGEMAKER_BIND_TO_PORT", 8080))), Handler).serve_forever()
 

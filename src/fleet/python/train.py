@@ -85,7 +85,9 @@ def unpack(archive, folder):
             if total > MOST_UNPACKED:
                 raise Failed(f"{archive}: more than {MOST_UNPACKED} bytes unpacked")
             member.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644
-            tar.extract(member, folder, set_attrs=True)
+            # Where its owner is not mapped, lchown fails and tarfile skips the mode and the times silently.
+            member.uid, member.gid = os.geteuid(), os.getegid()
+            tar.extract(member, folder, set_attrs=True, numeric_owner=True)
 
 
 def fetch_code(url):
