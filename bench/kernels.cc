@@ -185,6 +185,36 @@ void products_in_8_bits(Bench& bench, int rows, int in, int out) {
   });
 }
 
+/// Beside `forward` of the same type and shape, which reads the widened weight.
+void products_in_few_bits(Bench& bench, Type type, int bits, int rows, int in, int out) {
+  std::string label = fmt::format("forward w{} {} {}x{}x{}", bits, name(type), rows, in, out);
+  if (!bench.wants(label)) return;
+  FewBitsShape shape{.rows = out, .cols = in, .bits = bits, .groups = in / 128};
+  std::vector<uint8_t> codes(int64_t{in} * out);
+  for (size_t i = 0; i < codes.size(); i++) codes[i] = nn::mix64(i) >> (64 - bits);
+  std::vector<float> scales(int64_t{out} * shape.groups, 0.01F), zeros(scales.size(), 8);
+  std::vector<int32_t> group_of(in);
+  for (int i = 0; i < in; i++) group_of[i] = i / 128;
+  size_t bytes = few_bits_bytes(bench.kernels, shape);
+  int copies = 1 + static_cast<int>((24 << 20) / bytes);
+  std::vector<FewBits> weights;
+  for (int i = 0; i < copies; i++) {
+    std::byte* data = memory(Type::f32, bytes / 4);
+    pack_few_bits(bench.pool, bench.kernels,
+                  {shape, codes.data(), scales.data(), zeros.data(), group_of.data()}, data);
+    weights.push_back(few_bits_at(bench.kernels, shape, data));
+  }
+  Product product{.type = type, .out_type = type, .rows = rows, .cols = out, .term_count = 1};
+  product.terms[0] = {memory(type, int64_t{rows} * in), nullptr, in, weights.data()};
+  product.out = memory(type, int64_t{rows} * out);
+  std::byte* scratch = memory(Type::f32, multiply_bytes(bench.pool, bench.kernels, {&product, 1}) / 4);
+  int turn = 0;
+  bench.time(type, label, 2e-9 * rows * in * out, [&] {
+    product.terms[0].few_bits = &weights[turn++ % copies];
+    multiply(bench.pool, bench.kernels, {&product, 1}, scratch);
+  });
+}
+
 void attentions(Bench& bench, Type type, std::vector<int> lengths, int heads, int head_dim, double dropout) {
   int rows = 0, most = 0;
   double work = 0;
@@ -257,6 +287,9 @@ int main(int argc, char** argv) {
     for (int rows : {1, 16, 128, 512, 1700}) {
       for (auto [in, out] : {std::pair{768, 768}, {768, 3072}, {3072, 768}})
         products(bench, type, rows, in, out);
+    }
+    for (int rows : {1, 16, 128}) {
+      for (int bits : {4, 8}) products_in_few_bits(bench, type, bits, rows, 768, 3072);
     }
     products(bench, type, 512, 1024, 1024);  // rows as far apart as a page
   }

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "nn/cpu_patterns.h"
+#include "nn/packed.h"
 #include "nn/quantized.h"
 
 namespace textmill::nn {
@@ -57,6 +58,16 @@ void check_known(const Plan& plan) {
 
 }  // namespace
 
+std::optional<kernel::FewBitsShape> few_bits_of(const Weight& weight) {
+  auto codes = weight.packed() ? weight.packed()->codes() : std::nullopt;
+  if (!codes) return {};
+  return kernel::FewBitsShape{.rows = static_cast<int>(weight.rows),
+                              .cols = static_cast<int>(weight.cols),
+                              .bits = codes->bits <= 4 ? 4 : 8,
+                              .groups = codes->groups,
+                              .divided = codes->divisors != nullptr};
+}
+
 Cpu::Cpu(const Plan& plan, kernel::Pool& pool, const PackedCache* cache)
     : Cpu(plan, pool, kernel::kernels(kernel::choose_path()), cache) {}
 
@@ -101,9 +112,14 @@ size_t Cpu::place(std::byte* base) {
     const Weight& weight = *plan_.recording.weights[w];
     const WeightUse& use = plan_.uses[w];
     bool in_8_bits = weight.dtype() == Dtype::i8;
+    auto few_bits = few_bits_of(weight);
     values_[w].product =
-        next(use.product, in_8_bits ? kernel::packed_bytes_in_8_bits(kernels_, weight.cols, weight.rows)
-                                    : kernel::packed_bytes(kernels_, type_, weight.cols, weight.rows));
+        next(use.product, in_8_bits  ? kernel::packed_bytes_in_8_bits(kernels_, weight.cols, weight.rows)
+                          : few_bits ? kernel::few_bits_bytes(kernels_, *few_bits)
+                                     : kernel::packed_bytes(kernels_, type_, weight.cols, weight.rows));
+    if (few_bits && values_[w].product) {
+      values_[w].few_bits = kernel::few_bits_at(kernels_, *few_bits, values_[w].product);
+    }
     values_[w].transposed =
         next(use.transposed, kernel::packed_bytes(kernels_, type_, weight.rows, weight.cols));
     values_[w].starts =
@@ -117,8 +133,11 @@ uint64_t Cpu::layout() const {
   std::string text;
   for (size_t w = 0; w < values_.size(); w++) {
     const Weight& weight = *plan_.recording.weights[w];
-    text += fmt::format("{} {} {} {} {}{}\n", weight.name, weight.rows, weight.cols,
+    text += fmt::format("{} {} {} {} {}{}", weight.name, weight.rows, weight.cols,
                         static_cast<int>(weight.dtype()), plan_.uses[w].product, plan_.uses[w].transposed);
+    if (auto few = few_bits_of(weight))
+      text += fmt::format(" {} {} {}", few->bits, few->groups, few->divided);
+    text += '\n';
   }
   return base::crc64nvme(std::as_bytes(std::span(text)));
 }
@@ -178,17 +197,22 @@ void Cpu::pack(size_t w, std::vector<float>& widened) {
   const Weight& weight = *plan_.recording.weights[w];
   const WeightUse& use = plan_.uses[w];
   Values& values = values_[w];
-  bool f32 = weight.dtype() == Dtype::f32, kept = use.gathered || use.vector;
-  if (mapped_ && !kept) return;
+  // A page of a mapped file brings its neighbours: 64 KiB for a vector of a few hundred bytes.
+  bool in_place = weight.dtype() == Dtype::f32 && (use.trained || !use.vector);
+  bool kept = use.gathered || use.vector;
+  bool in_few_bits = static_cast<bool>(values.few_bits);
+  if (in_few_bits && !mapped_) pack_few_bits(w);
+  if (!kept && (mapped_ || (in_few_bits && !use.transposed))) return;
   std::vector<float>& wide = kept ? values.widened : widened;
-  if (!f32) {
+  if (!in_place) {
     wide.resize(weight.count());
     weight.read(0, weight.rows, wide.data());
   }
-  values.f32 = f32 ? reinterpret_cast<const float*>(weight.bytes().data()) : wide.data();
+  values.f32 = in_place ? reinterpret_cast<const float*>(weight.bytes().data()) : wide.data();
   int rows = static_cast<int>(weight.rows), cols = static_cast<int>(weight.cols);
   if (mapped_) return;
-  if (use.product) kernel::pack_transposed(pool_, kernels_, type_, values.f32, rows, cols, values.product);
+  if (use.product && !in_few_bits)
+    kernel::pack_transposed(pool_, kernels_, type_, values.f32, rows, cols, values.product);
   if (use.transposed) kernel::pack(pool_, kernels_, type_, values.f32, rows, cols, values.transposed);
 }
 
@@ -201,6 +225,22 @@ void Cpu::pack_in_8_bits(size_t w) {
   std::ranges::copy(sum_starts(weight), values.starts);
   kernel::pack_in_8_bits(pool_, kernels_, values.bytes, static_cast<int>(weight.rows),
                          static_cast<int>(weight.cols), values.product);
+}
+
+void Cpu::pack_few_bits(size_t w) {
+  const Weight& weight = *plan_.recording.weights[w];
+  const Packed& packed = *weight.packed();
+  Packed::Codes parts = *packed.codes();
+  std::vector<uint8_t> codes(weight.count());
+  std::vector<float> scales(weight.rows * parts.groups), zeros(scales.size());
+  pool_.run(static_cast<int>(weight.rows), [&](int row, int) {
+    int64_t group = int64_t{row} * parts.groups;
+    packed.read_codes(row, &codes[row * weight.cols], &scales[group], &zeros[group]);
+  });
+  kernel::pack_few_bits(
+      pool_, kernels_,
+      {*few_bits_of(weight), codes.data(), scales.data(), zeros.data(), parts.group_of, parts.divisors},
+      values_[w].product);
 }
 
 void Cpu::clear_gradients() {

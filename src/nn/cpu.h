@@ -22,13 +22,15 @@ std::span<const Pattern> cpu_patterns();
 
 kernel::Activation kernel_activation(Activation activation);
 kernel::InputScaling scaling_of(const Weight& weight);
+/// How products take a weight that is kept in few bits; nothing of any other.
+std::optional<kernel::FewBitsShape> few_bits_of(const Weight& weight);
 
 /// The CPU engine: runs a plan with the kernels of nn/kernel, in the plan's format (f32 or bf16; sums, weights'
 /// gradients and side results are f32). Bytes do not depend on the number of threads, nor, for a sequence, on what else
 /// is in the batch. Nothing is allocated by a run with no more rows than an earlier one had.
 ///
-/// Matrices are packed into memory of its own, or mapped from a cache; tables and vectors are read where they lie if they
-/// are f32, so the plan's weights must keep their values as long as the engine lives (a mapped file may drop its pages:
+/// Matrices are packed into memory of its own, or mapped from a cache; vectors are copied; tables, and what is trained, are read
+/// where they lie if they are f32, so the plan's weights must keep their values as long as the engine lives (a mapped file may drop its pages:
 /// they come back).
 class Cpu {
  public:
@@ -63,6 +65,7 @@ class Cpu {
     const int8_t* bytes = nullptr;  // of a weight in 8 bits, with the scales of its rows
     const float* scales = nullptr;
     int32_t* starts = nullptr;  // of sums with it, beside the packed copy
+    kernel::FewBits few_bits;   // in place of a product's copy
   };
   struct CacheSlot {
     Buffer keys, values;  // rows, in the plan's type
@@ -102,6 +105,7 @@ class Cpu {
 
   kernel::Term term(const Op& op, size_t weight, const void* x) const;
   kernel::Product product(const Step& step, int out);
+  void multiply(std::span<const kernel::Product> products);
   void forward_linear(Steps chain);
   void forward_siblings(Steps steps);
   void backward_linear(Steps steps, const Step* activation);
@@ -141,6 +145,7 @@ class Cpu {
   void pack_all();
   void pack(size_t weight, std::vector<float>& widened);
   void pack_in_8_bits(size_t weight);
+  void pack_few_bits(size_t weight);
 
   const Plan& plan_;
   kernel::Pool& pool_;

@@ -7,7 +7,13 @@ namespace textmill::nn {
 
 kernel::Term Cpu::term(const Op& op, size_t weight, const void* x) const {
   const Weight& w = *plan_.recording.weights[op.weights[weight]];
-  return {x, values_[op.weights[weight]].product, static_cast<int>(w.cols)};
+  const Values& values = values_[op.weights[weight]];
+  return {x, values.product, static_cast<int>(w.cols), values.few_bits ? &values.few_bits : nullptr};
+}
+
+void Cpu::multiply(std::span<const kernel::Product> products) {
+  size_t bytes = kernel::multiply_bytes(pool_, kernels_, products);
+  kernel::multiply(pool_, kernels_, products, bytes > 0 ? scratch(bytes) : nullptr);
 }
 
 /// x · Wᵀ + bias, and with an adapter + scale · (x · aᵀ) · bᵀ, into `out`.
@@ -35,7 +41,7 @@ const void* Cpu::adapted(const Op& op, const void* x) {
   inner.terms[inner.term_count++] = term(op, 2, x);
   inner.scale = static_cast<float>(op.as<LinearSpec>().adapter_scale);
   inner.out = conversion(int64_t{rows} * rank);
-  kernel::multiply(pool_, kernels_, {&inner, 1});
+  multiply({&inner, 1});
   return inner.out;
 }
 
@@ -54,14 +60,14 @@ void Cpu::forward_linear(Steps chain) {
     }
     made = op.outputs[0];
   }
-  kernel::multiply(pool_, kernels_, {&p, 1});
+  multiply({&p, 1});
 }
 
 void Cpu::forward_siblings(Steps steps) {
   std::array<kernel::Product, kernel::Product::kMaxTerms> products;
   size_t first = 0;  // of those that wait
   auto run = [&](size_t end) {
-    if (first < end) kernel::multiply(pool_, kernels_, std::span(products).subspan(first, end - first));
+    if (first < end) multiply(std::span(products).subspan(first, end - first));
     first = end;
   };
   for (size_t i = 0; i < steps.size(); i++) {
@@ -88,7 +94,7 @@ void Cpu::backward_linear(Steps steps, const Step* activation) {
     if (activation) p.factor = tensors_[activation->op.outputs[1]];
     if (target.accumulates(0)) p.residual = read(out);
     p.out = tensors_[out];
-    kernel::multiply(pool_, kernels_, {&p, 1});
+    multiply({&p, 1});
   }
 }
 
@@ -101,7 +107,7 @@ const void* Cpu::d_adapted(const Step& step) {
                                      cols(step.d_output)};
   inner.scale = static_cast<float>(op.as<LinearSpec>().adapter_scale);
   inner.out = conversion(int64_t{rows} * rank);
-  kernel::multiply(pool_, kernels_, {&inner, 1});
+  multiply({&inner, 1});
   return inner.out;
 }
 

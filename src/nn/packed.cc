@@ -117,7 +117,14 @@ void Packed::load_groups(const Find& find) {
            awq ? std::vector{cols_, words} : std::vector{cols_ * format_.bits / 32, rows_}));
   zeros_ = numbers<uint32_t>(take(find, "qzeros", {"I32"}, {groups(), words}));
   scales_ = take(find, "scales", {"F16", "BF16", "F32"}, {groups(), rows_});
-  if (awq) return;
+  if (awq) {
+    groups_in_order_.resize(cols_);
+    for (int64_t col = 0; col < cols_ && format_.group > 0; col++) {
+      groups_in_order_[col] = static_cast<int32_t>(col / format_.group);
+    }
+    group_of_ = groups_in_order_.data();
+    return;
+  }
   group_of_ = numbers<int32_t>(take(find, "g_idx", {"I32"}, {cols_}));
   auto* outside =
       std::find_if(group_of_, group_of_ + cols_, [&](int32_t g) { return g < 0 || g >= groups(); });
@@ -252,8 +259,12 @@ void Packed::read(int64_t first, int64_t count, float* out) const {
   }
 }
 
-void Packed::read_row_of_groups(int64_t row, float* out) const {
-  std::vector<float> scales(groups()), zeros(groups());
+std::optional<Packed::Codes> Packed::codes() const {
+  if (!values_) return {};
+  return Codes{format_.bits, static_cast<int>(groups()), group_of_, column_scales_};
+}
+
+void Packed::read_codes(int64_t row, uint8_t* codes, float* scales, float* zeros) const {
   uint32_t most = (1U << format_.bits) - 1;
   for (int64_t group = 0; group < groups(); group++) {
     auto [word, stride, bit] = place_of_zero(format_, rows_, row, group);
@@ -262,10 +273,18 @@ void Packed::read_row_of_groups(int64_t row, float* out) const {
     scales[group] = number_at(scales_, group * rows_ + row);
   }
   for (int64_t col = 0; col < cols_; col++) {
-    int64_t group = group_of_ ? group_of_[col] : format_.group > 0 ? col / format_.group : 0;
     auto [word, stride, bit] = place_of_value(format_, rows_, row, col);
-    out[col] =
-        scales[group] * (static_cast<float>(field(values_ + word, stride, bit, format_.bits)) - zeros[group]);
+    codes[col] = static_cast<uint8_t>(field(values_ + word, stride, bit, format_.bits));
+  }
+}
+
+void Packed::read_row_of_groups(int64_t row, float* out) const {
+  std::vector<float> scales(groups()), zeros(groups());
+  std::vector<uint8_t> codes(cols_);
+  read_codes(row, codes.data(), scales.data(), zeros.data());
+  for (int64_t col = 0; col < cols_; col++) {
+    int32_t group = group_of_[col];
+    out[col] = scales[group] * (static_cast<float>(codes[col]) - zeros[group]);
     if (column_scales_) out[col] /= column_scales_[col];
   }
 }

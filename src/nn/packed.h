@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -60,6 +61,15 @@ class Packed {
   int64_t rows() const { return rows_; }
   int64_t cols() const { return cols_; }
   std::span<const Part> parts() const { return parts_; }
+  /// What awq and gptq are made of: of each column its group, and perhaps a divisor. None of the other layouts.
+  struct Codes {
+    int bits = 4, groups = 0;
+    const int32_t* group_of = nullptr;  // [cols]
+    const float* divisors = nullptr;    // [cols]
+  };
+  std::optional<Codes> codes() const;
+  /// A row's codes [cols], and its scales and zeros [groups].
+  void read_codes(int64_t row, uint8_t* codes, float* scales, float* zeros) const;
   int64_t bytes() const;
   /// Rows [first, first + count), exactly as the layout defines them: products of f32, in bitsandbytes' 4 bits rounded to
   /// the dtype that the layer had.
@@ -89,6 +99,7 @@ class Packed {
   // Of awq and gptq.
   const uint32_t *values_ = nullptr, *zeros_ = nullptr;
   const int32_t* group_of_ = nullptr;
+  std::vector<int32_t> groups_in_order_;  // what group_of_ is where the layout has no list
   const float* column_scales_ = nullptr;
   StoredTensor scales_;
   // Of bitsandbytes.

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "nn/cpu.h"
+
 namespace textmill::tasks {
 
 nn::Batch rows_of(const nn::Plan& plan, const models::EncoderInputs& inputs,
@@ -25,7 +27,10 @@ Footprint footprint(const nn::Plan& plan, const models::EncoderInputs& inputs,
       bytes.tables += (count + 4 * weight.rows) * use.gathered;
       continue;
     }
-    bytes.packed += count * element * (use.product + use.transposed);
+    int64_t product = count * element;
+    if (auto few = nn::few_bits_of(weight))
+      product = count * few->bits / 8 + int64_t{8} * few->groups * weight.rows;
+    bytes.packed += product * use.product + count * element * use.transposed;
     if (!use.trained) {
       bytes.tables += 4 * count * (use.gathered || use.vector);
       continue;

@@ -6,21 +6,25 @@ import pytest
 
 from tests.model_server import ModelServer
 
+SCHEMES = ["w8a8-dynamic", "w4"]
+
 
 @pytest.fixture(scope="module")
-def in_8_bits(textmill, minilm, tmp_path_factory):
+def in_few_bits(textmill, minilm, tmp_path_factory):
+    """By scheme: 8 bits, and weights alone in 4, which products widen a panel at a time."""
     folder = tmp_path_factory.mktemp("memory")
     pairs = [("a good film", "a great film", 5), ("it rains", "the sun shines", 1), ("a dog", "a cat", 3), ("yes", "no", 2)]
     (folder / "pairs.tsv").write_text("text\tpair\tlabel\n" + "".join(f"{a}\t{b}\t{like}\n" for a, b, like in pairs))
-    textmill("quantize", minilm, "--data", folder / "pairs.tsv", "--text", "text", "--text-pair", "pair", "--label", "label",
-             "--max-loss-absolute", 1, "--output", folder / "model")
-    return folder / "model"
+    for scheme in SCHEMES:
+        textmill("quantize", minilm, "--data", folder / "pairs.tsv", "--text", "text", "--text-pair", "pair", "--label", "label",
+                 "--max-loss-absolute", 1, "--scheme", scheme, "--output", folder / scheme)
+    return folder
 
 
 @pytest.mark.parametrize("precision", ["f32", "bf16"])
-@pytest.mark.parametrize("quantized", [False, True])
-def test_serving_takes_what_the_plan_says(build, textmill, minilm, in_8_bits, precision, quantized, tmp_path):
-    folder = in_8_bits if quantized else minilm
+@pytest.mark.parametrize("scheme", [None, *SCHEMES])
+def test_serving_takes_what_the_plan_says(build, textmill, minilm, in_few_bits, precision, scheme, tmp_path):
+    folder = in_few_bits / scheme if scheme else minilm
     described = json.loads(textmill("describe", folder).stdout)
     length, sequences = described["max_length"], described["memory"]["sequences"]
     vocabulary = list(range(described["vocabulary"]))
@@ -33,3 +37,8 @@ def test_serving_takes_what_the_plan_says(build, textmill, minilm, in_8_bits, pr
             server.json({"inputs": batch}, path="/embed")
         measured = server.resident()
     assert measured == pytest.approx(described["memory"]["serve"][precision], rel=0.10), f"{measured / 1e6:.1f} MB"
+
+
+def test_weights_of_4_bits_take_few_bytes(textmill, minilm, in_few_bits):
+    packed = [json.loads(textmill("describe", folder).stdout)["memory"]["serve"]["bf16"] for folder in (minilm, in_few_bits / "w4")]
+    assert packed[1] < 0.6 * packed[0]

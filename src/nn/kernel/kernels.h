@@ -26,8 +26,10 @@ struct PackedGradient {
 constexpr int kGradientWords = 1024;
 
 struct ProductKernels {
-  void (*multiply)(const Product&, int first_row, int rows, int first_panel, int panels);
-  void (*multiply_in_8_bits)(const Product&, int first_row, int rows, int first_panel, int panels);
+  // `scratch`: room for a panel, if a term is in few bits.
+  void (*multiply)(const Product&, int first_row, int rows, int first_panel, int panels, std::byte* scratch);
+  void (*multiply_in_8_bits)(const Product&, int first_row, int rows, int first_panel, int panels,
+                             std::byte* scratch);
   void (*pack_in_8_bits)(const int8_t* w, int rows, int cols, int panel, std::byte* packed);
   void (*pack_transposed)(const float* w, int rows, int cols, int panel, std::byte* packed);
   void (*pack_weight)(const float* w, int rows, int cols, int first_row, int count, std::byte* packed);

@@ -48,14 +48,14 @@ struct Grid {
   }
   int tasks() const { return blocks * groups * pieces; }
 
-  void run(const ProductKernels& kernels, const Product& p, int task) const {
+  void run(const ProductKernels& kernels, const Product& p, int task, std::byte* scratch) const {
     int piece = task % pieces, group = task / pieces % groups, block = task / pieces / groups;
     int first = block * block_rows, rows = std::min(block_rows, p.rows - first);
     int begin = rows * piece / pieces, end = rows * (piece + 1) / pieces;
     int panel = group * panels_per_task;
     if (begin < end) {
       auto multiply = p.in_8_bits ? kernels.multiply_in_8_bits : kernels.multiply;
-      multiply(p, first + begin, end - begin, panel, std::min(panels_per_task, panels - panel));
+      multiply(p, first + begin, end - begin, panel, std::min(panels_per_task, panels - panel), scratch);
     }
   }
 };
@@ -77,18 +77,36 @@ struct Lists {
   }
 };
 
+/// Of one thread: a panel of the deepest weight in few bits.
+size_t widened_bytes(const Kernels& kernels, std::span<const Product> products) {
+  size_t bytes = 0;
+  for (const Product& p : products) {
+    for (int t = 0; t < p.term_count; t++) {
+      if (p.terms[t].few_bits) bytes = std::max(bytes, packed_bytes(kernels, p.type, p.terms[t].depth, 1));
+    }
+  }
+  return bytes;
+}
+
 }  // namespace
 
-void multiply(Pool& pool, const Kernels& kernels, std::span<const Product> products) {
+size_t multiply_bytes(const Pool& pool, const Kernels& kernels, std::span<const Product> products) {
+  return pool.threads() * widened_bytes(kernels, products);
+}
+
+void multiply(Pool& pool, const Kernels& kernels, std::span<const Product> products, std::byte* scratch) {
   Lists<kMaxProducts> lists;
+  size_t widened = widened_bytes(kernels, products);
+  TEXTMILL_CHECK(widened == 0 || scratch != nullptr);
   for (const Product& p : products) {
     TEXTMILL_CHECK(p.rows == products[0].rows && p.term_count <= (p.in_8_bits ? 1 : Product::kMaxTerms));
     lists.add(p.rows == 0 || p.cols == 0 ? 0 : Grid(kernels, p, pool.threads()).tasks());
   }
-  pool.run(lists.total(), [&](int task, int) {
+  pool.run(lists.total(), [&](int task, int thread) {
     int i = lists.list_of(task);
     const Product& p = products[i];
-    Grid(kernels, p, pool.threads()).run(kernels.of(p.type).product, p, task - lists.begin[i]);
+    std::byte* widens = widened > 0 ? scratch + thread * widened : nullptr;
+    Grid(kernels, p, pool.threads()).run(kernels.of(p.type).product, p, task - lists.begin[i], widens);
   });
 }
 

@@ -3,6 +3,7 @@
 #include <array>
 #include <span>
 
+#include "nn/kernel/few_bits.h"
 #include "nn/kernel/types.h"
 
 namespace textmill::nn::kernel {
@@ -21,6 +22,7 @@ struct Term {
   const void* a = nullptr;
   const std::byte* b = nullptr;
   int depth = 0;
+  const FewBits* few_bits = nullptr;  // in place of b; one term's at most
 };
 
 /// y = dropout((act(scale · Σ terms + bias)) ⊙ factor) + residual, each part optional. In 8 bits (`in_8_bits`) the one
@@ -49,8 +51,11 @@ struct Product {
   void* out = nullptr;
 };
 
-/// Several products of equal `rows` as one phase: those that read one tensor, say.
-void multiply(Pool& pool, const Kernels& kernels, std::span<const Product> products);
+/// Several products of equal `rows` as one phase: those that read one tensor, say. `scratch` has multiply_bytes(), none
+/// where no weight is in few bits.
+void multiply(Pool& pool, const Kernels& kernels, std::span<const Product> products,
+              std::byte* scratch = nullptr);
+size_t multiply_bytes(const Pool& pool, const Kernels& kernels, std::span<const Product> products);
 
 /// Bytes of a packed [depth, cols].
 size_t packed_bytes(const Kernels& kernels, Type type, int64_t depth, int64_t cols);

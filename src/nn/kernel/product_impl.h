@@ -1,5 +1,6 @@
 #pragma once
 
+#include "nn/kernel/few_bits_impl.h"
 #include "nn/kernel/kernels.h"
 #include "nn/kernel/math_impl.h"
 #include "nn/kernel/pack_impl.h"
@@ -15,35 +16,43 @@ struct ProductOf {
 
   // ---- products
 
-  static void multiply(const Product& product, int first_row, int rows, int first_panel, int panels) {
-    multiply_words<T>(product, first_row, rows, first_panel, panels);
+  static void multiply(const Product& product, int first_row, int rows, int first_panel, int panels,
+                       std::byte* scratch) {
+    multiply_words<T>(product, first_row, rows, first_panel, panels, scratch);
   }
 
-  static void multiply_in_8_bits(const Product& product, int first_row, int rows, int first_panel,
-                                 int panels) {
-    multiply_words<int8_t>(product, first_row, rows, first_panel, panels);
+  static void multiply_in_8_bits(const Product& product, int first_row, int rows, int first_panel, int panels,
+                                 std::byte* scratch) {
+    multiply_words<int8_t>(product, first_row, rows, first_panel, panels, scratch);
   }
 
   /// Word: the type of a and b.
   template <class Word>
-  static void multiply_words(const Product& product, int first_row, int rows, int first_panel, int panels) {
+  static void multiply_words(const Product& product, int first_row, int rows, int first_panel, int panels,
+                             std::byte* scratch) {
     if (product.out_type == Type::f32) {
-      multiply_into<float, Word>(product, first_row, rows, first_panel, panels);
+      multiply_into<float, Word>(product, first_row, rows, first_panel, panels, scratch);
     } else {
-      multiply_into<T, Word>(product, first_row, rows, first_panel, panels);
+      multiply_into<T, Word>(product, first_row, rows, first_panel, panels, scratch);
     }
   }
 
   template <class Out, class Word>
-  static void multiply_into(const Product& product, int first_row, int rows, int first_panel, int panels) {
+  static void multiply_into(const Product& product, int first_row, int rows, int first_panel, int panels,
+                            std::byte* scratch) {
     alignas(64) float sums[S::tile_rows * kPanel];
     int tiles = (rows + S::tile_rows - 1) / S::tile_rows;
     for (int panel = first_panel; panel < first_panel + panels; panel++) {
+      if constexpr (!std::is_same_v<Word, int8_t>) {
+        for (int t = 0; t < product.term_count; t++) {
+          if (const FewBits* b = product.terms[t].few_bits) Widening<S, T>::panel(*b, panel, scratch);
+        }
+      }
       int index = 0;
       split_evenly(first_row, rows, S::tile_rows, [&](int row, int count) {
         std::array<Strip, Product::kMaxTerms> strips;
         for (int t = 0; t < product.term_count; t++) {
-          strips[t] = strip<Word>(product.terms[t], row, panel, index, tiles);
+          strips[t] = strip<Word>(product.terms[t], row, panel, index, tiles, scratch);
         }
         tile_of<S, Word, S::tile_vectors>(count)(strips.data(), product.term_count, sums, kPanel);
         if constexpr (std::is_same_v<Word, int8_t>) scale(product, sums, row, count, panel * kPanel);
@@ -56,18 +65,20 @@ struct ProductOf {
   /// While the rows of a panel are worked off, the next panel is fetched, evenly: tile `index` of `tiles` fetches its
   /// share.
   template <class Word>
-  static Strip strip(const Term& term, int row, int panel, int index, int tiles) {
+  static Strip strip(const Term& term, int row, int panel, int index, int tiles, const std::byte* widened) {
     constexpr int kPerWord = 4 / sizeof(Word);
     ptrdiff_t panel_bytes = Packing<S, Word, S::tile_vectors>::panel_bytes(term.depth);
     ptrdiff_t row_bytes = ptrdiff_t{term.depth} * sizeof(Word);
-    const std::byte* b = term.b + panel * panel_bytes;
+    // What was widened is in cache; of the codes, which are read in order, the next come by themselves.
+    const std::byte* b = term.few_bits != nullptr ? widened : term.b + panel * panel_bytes;
+    const std::byte* next = term.few_bits != nullptr ? b : b + panel_bytes;
     return {.a = static_cast<const std::byte*>(term.a) + row * row_bytes,
             .row = row_bytes,
             .step = 4,
             .b = b,
             .words = term.depth / kPerWord,
             .tail = static_cast<int>(term.depth % kPerWord * sizeof(Word)),
-            .prefetch = b + panel_bytes + panel_bytes * index / tiles,
+            .prefetch = next + panel_bytes * index / tiles,
             .prefetch_step = kLine / tiles};
   }
 

@@ -156,8 +156,13 @@ struct Vectors {
   }
   template <class Count = Full>
   [[gnu::always_inline]] static F load(const int8_t* p, Count count = {}) {
-    return __builtin_convertvector(Self::template load_raw<B>(p, count), F);
+    return __builtin_convertvector(Self::widen_bytes(Self::template load_raw<B>(p, count)), F);
   }
+  /// Signed ones as words.
+  [[gnu::always_inline]] static I load_bytes(const void* p) {
+    return Self::widen_bytes(Self::template load_raw<B>(p));
+  }
+  [[gnu::always_inline]] static I widen_bytes(B x) { return __builtin_convertvector(x, I); }
   /// The low bytes of words.
   template <class Count = Full>
   [[gnu::always_inline]] static void store_bytes(uint8_t* p, I x, Count count = {}) {
@@ -171,6 +176,10 @@ struct Vectors {
   template <class Count = Full>
   [[gnu::always_inline]] static void store(bf16* p, F x, Count count = {}) {
     Self::template store_raw<H>(p, Self::narrow(x), count);
+  }
+  /// Words of two bf16.
+  [[gnu::always_inline]] static U pair(F low, F high) {
+    return Self::widen_halves(Self::narrow(low)) | Self::widen_halves(Self::narrow(high)) << 16;
   }
   /// As to_bf16.
   [[gnu::always_inline]] static H narrow(F x) {

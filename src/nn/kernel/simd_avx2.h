@@ -14,6 +14,7 @@ struct Avx2 : Vectors<8, Avx2<with_vnni>> {
   using U = typename Base::U;
   using I = typename Base::I;
   using H = typename Base::H;
+  using B = typename Base::B;
   static constexpr int tile_rows = 6, tile_vectors = 2;  // 12 sums, 2 of b and 1 of a, in 16 registers
 
   [[gnu::always_inline]] static F fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
@@ -22,6 +23,10 @@ struct Avx2 : Vectors<8, Avx2<with_vnni>> {
   [[gnu::always_inline]] static F sqrt(F x) { return _mm256_sqrt_ps(x); }
   [[gnu::always_inline]] static I round(F x) { return (I)_mm256_cvtps_epi32(x); }
   [[gnu::always_inline]] static U widen_halves(H x) { return (U)_mm256_cvtepu16_epi32((__m128i)x); }
+
+  [[gnu::always_inline]] static I widen_bytes(B x) {
+    return (I)_mm256_cvtepi8_epi32(_mm_cvtsi64_si128((long long)x));
+  }
 
   using Base::dot;
   // Without the dot product: in 16 bits, even bytes and odd ones. vpmaddubsw would be quicker, but it saturates.

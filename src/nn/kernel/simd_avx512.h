@@ -50,12 +50,23 @@ struct Avx512 : Vectors<16, Avx512<with_bf16>> {
   using Base::store_raw;
 
   [[gnu::always_inline]] static U widen_halves(H x) { return (U)_mm512_cvtepu16_epi32((__m256i)x); }
+  [[gnu::always_inline]] static I widen_bytes(B x) { return (I)_mm512_cvtepi8_epi32((__m128i)x); }
   [[gnu::always_inline]] static B low_bytes(I x) { return (B)_mm512_cvtepi32_epi8((__m512i)x); }
   [[gnu::always_inline]] static H narrow(F x) {
     if constexpr (with_bf16) {
       return (H)_mm512_cvtneps_pbh(x);
     } else {
       return Base::narrow(x);
+    }
+  }
+
+  [[gnu::always_inline]] static U pair(F low, F high) {
+    if constexpr (with_bf16) {
+      // Element 2i is low's i-th, 2i + 1 high's: words of 16 bits whose numbers are i and 16 + i.
+      __m512i order = (__m512i)(Base::count_up() | (Base::count_up() + 16u) << 16);
+      return (U)_mm512_permutexvar_epi16(order, (__m512i)_mm512_cvtne2ps_pbh(high, low));
+    } else {
+      return Base::pair(low, high);
     }
   }
 
