@@ -183,7 +183,10 @@ int up(const Values& values) {
   http::ServerOptions asked = listening(values);
   base::Path authorities = authorities_of(values, asked.tls);
   const std::string url = asked_url(values, asked.tls.has_value());
-  const base::Path engine = fleet::find_engine(values.text("container-engine"));
+  fleet::JobOptions jobs{.engine = fleet::find_engine(values.text("container-engine")),
+                         .cpus = static_cast<double>(values.integer("job-cpus", 1, 4096).value_or(0)),
+                         .grace = std::chrono::seconds(values.integer("stop-grace", 0, 3600).value_or(120)),
+                         .hung = std::chrono::seconds(values.integer("hung-after", 1, 86'400).value_or(90))};
   store::Store store(folder, values.text("sync") == "process" ? store::Sync::process : store::Sync::full);
   forget_server(folder);
   api::Api api(store, account);
@@ -205,13 +208,10 @@ int up(const Values& values) {
                   .certificate = tls ? std::filesystem::absolute(tls->certificate).string() : "",
                   .authorities = authorities.string()};
   write_server_file(folder, file);
-  api.start({.server = {.url = file.url,
-                        .certificate = shown(authorities, folder),
-                        .key = tls ? std::filesystem::absolute(tls->key) : base::Path()},
-             .engine = engine,
-             .cpus = static_cast<double>(values.integer("job-cpus", 1, 4096).value_or(0)),
-             .grace = std::chrono::seconds(values.integer("stop-grace", 0, 3600).value_or(120)),
-             .hung = std::chrono::seconds(values.integer("hung-after", 1, 86'400).value_or(90))});
+  jobs.server = {.url = file.url,
+                 .certificate = shown(authorities, folder),
+                 .key = tls ? std::filesystem::absolute(tls->key) : base::Path()};
+  api.start(std::move(jobs));
   announce(file, folder);
   base::log(base::Level::info, "server_started", {{"url", file.url}, {"folder", folder.string()}});
   wait(signals, server, tls, authorities, folder);

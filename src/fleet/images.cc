@@ -157,6 +157,11 @@ TrainingProgram training_program(std::string_view image, const std::vector<std::
   out.command.insert(out.command.end(), arguments.begin(), arguments.end());
   out.named.insert(out.named.end(), entrypoint.begin(), entrypoint.end());
   std::erase_if(out.named, [](const base::Path& path) { return !is_program(path); });
+  // Shown though it cannot be run, it is refused as what it is.
+  if (std::error_code none; row->kind == ImageKind::process &&
+                            std::filesystem::is_regular_file(program_of_image(image), none) &&
+                            out.named.empty())
+    out.named.push_back(program_of_image(image));
   return out;
 }
 

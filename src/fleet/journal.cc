@@ -5,6 +5,8 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <thread>
+#include <utility>
 
 #include "base/error.h"
 #include "base/time.h"
@@ -17,8 +19,9 @@ using format::Json;
 namespace {
 
 constexpr int64_t kFormat = 1;
+constexpr auto kLookForRoom = std::chrono::milliseconds(500);
 const std::string kName = "the journal of what ran";  // to who reads why it failed
-constexpr size_t kBuffer = 256 << 10;
+constexpr size_t kBuffer = 256 << 10, kMostWaiting = 4 << 20;
 
 Event event_of(std::string_view line) {
   Event event{.body = format::parse_json(line, kName)};
@@ -56,6 +59,12 @@ void JournalWriter::begin() {
 }
 
 void JournalWriter::add(std::string_view what, std::initializer_list<format::JsonMember> members) {
+  if (what == "log" && buffer_.size() > kMostWaiting) {
+    if (++dropped_ == 1)
+      for (const auto& member : members)
+        if (member.name == "host") host_of_dropped_ = member.value;
+    return;
+  }
   auto now = std::chrono::duration_cast<std::chrono::milliseconds>(base::wall_now().time_since_epoch());
   Json line = Json::object({{"n", next_++}, {"t", now.count()}, {"e", what}});
   for (const auto& member : members) line.set(member.name, member.value);
@@ -65,12 +74,22 @@ void JournalWriter::add(std::string_view what, std::initializer_list<format::Jso
 }
 
 void JournalWriter::flush() {
-  if (!base::write_all(file_.get(), buffer_)) throw base::system_error(path_.string(), errno);
-  buffer_.clear();
+  size_t done = 0;
+  while (done < buffer_.size()) {
+    ssize_t count = ::write(file_.get(), buffer_.data() + done, buffer_.size() - done);
+    if (count < 0 && (errno == ENOSPC || errno == EDQUOT)) break;  // it may be another's doing, and pass
+    if (count < 0 && errno != EINTR) throw base::system_error(path_.string(), errno);
+    if (count > 0) done += static_cast<size_t>(count);
+  }
+  buffer_.erase(0, done);
+  if (dropped_ == 0 || !buffer_.empty()) return;
+  std::string text = fmt::format("{} lines were not kept: the disk was full.", std::exchange(dropped_, 0));
+  add("log", {{"host", host_of_dropped_}, {"text", text}, {"note", true}});
 }
 
 void JournalWriter::sync() {
-  flush();
+  // An end that nobody can read is none: it waits for room, of which no event tells.
+  for (flush(); !buffer_.empty(); flush()) std::this_thread::sleep_for(kLookForRoom);
   if (::fdatasync(file_.get()) != 0) throw base::system_error(path_.string(), errno);
 }
 

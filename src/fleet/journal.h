@@ -40,8 +40,10 @@ class JournalWriter {
   void begin();
 
   void add(std::string_view what, std::initializer_list<format::JsonMember> members);
+  /// Writes what fits on the disk; what does not stays for the next time. Of more than 4 MiB that wait, lines of logs are
+  /// dropped, which the log then says.
   void flush();
-  /// flush(), and on disk.
+  /// flush(), and on disk; waits until there is room.
   void sync();
 
  private:
@@ -49,6 +51,8 @@ class JournalWriter {
   base::Descriptor file_;
   int64_t next_ = 0;
   std::string buffer_;
+  int64_t dropped_ = 0;
+  format::Json host_of_dropped_;
 };
 
 /// How far a journal was read.

@@ -94,7 +94,7 @@ def test_failures_have_reasons(clients, run):
         archive(clients[1], done["TrainingJobName"])
 
 
-def test_what_users_get_wrong(clients, name, run):
+def test_what_users_get_wrong(clients, name, run, tmp_path):
     sagemaker = clients[0]
     missing = [jobs.channel("train", "s3://jobs/nothing/here")]
     for more, reason in (
@@ -103,7 +103,9 @@ def test_what_users_get_wrong(clients, name, run):
             ({"bucket": "no-such-bucket"}, "ClientError: Data upload failed: the bucket no-such-bucket does not exist")):
         done = run("exit 0", **more)
         assert (done["TrainingJobStatus"], done["FailureReason"]) == ("Failed", reason)
-    for image, reason in (("process:///no/such/program", "ClientError: cannot start /no/such/program: No such file or directory"),
+    (tmp_path / "train.sh").write_text("#!/bin/sh\n")  # without its x bit
+    for image, reason in ((f"process://{tmp_path}/train.sh", f"ClientError: cannot start {tmp_path}/train.sh: Permission denied"),
+                          ("process:///no/such/program", "ClientError: cannot start /no/such/program: No such file or directory"),
                           ("process://relative", "ClientError: the image process://relative is no process:///path/program"),
                           ("some.registry/blazingtext:1", "ClientError: the image some.registry/blazingtext:1 is none that this server runs: `textmill images` lists those that it does; "
                            "others need podman or docker, and this server has neither (textmill up --container-engine)")):

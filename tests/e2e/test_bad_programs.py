@@ -1,6 +1,7 @@
 """Programs that do what they should not, as training jobs: each ends with the reason that is documented, nothing is left of
 it, and the server goes on."""
 
+import contextlib
 import signal
 import subprocess
 import time
@@ -130,6 +131,36 @@ def test_a_program_that_fills_the_disk(build, tmp_path, start):
         assert sagemaker.describe_training_job(TrainingJobName=quiet)["TrainingJobStatus"] == "InProgress"
         sagemaker.stop_training_job(TrainingJobName=quiet)
         assert jobs.finish(sagemaker, quiet)["TrainingJobStatus"] == "Stopped"
+    finally:
+        server.stop()
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_what_is_said_while_the_disk_is_full_comes_when_it_is_not(build, tmp_path, start):
+    """Another's file takes all there is: a program that prints goes on, and its runner waits with what it said, and with its end."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300m", "tmpfs", disk], capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"mounting a tmpfs is not allowed here: {mounted.stderr.strip()}")
+    server = Server(build / "textmill", disk / "data", "--sync", "process", "--job-cpus", "8").start()
+    try:
+        sagemaker, logs = server.client("sagemaker"), server.client("logs")
+        server.client("s3").create_bucket(Bucket="jobs")
+        said = start("i=0; while [ $i -lt 60 ]; do i=$((i + 1)); echo line $i; sleep 0.1; done", of=server)
+        await_that(lambda: "Training" in jobs.statuses(sagemaker.describe_training_job(TrainingJobName=said))
+                   and "line 3" in jobs.log_of(logs, said), "it speaks")
+        with open(disk / "others", "wb", buffering=0) as others, contextlib.suppress(OSError):
+            while True:
+                others.write(b"x" * 65536)
+        with open(disk / "others", "ab", buffering=0) as others, contextlib.suppress(OSError):
+            while True:
+                others.write(b"x")
+        time.sleep(3)  # 30 lines: nobody can tell of them
+        (disk / "others").unlink()
+        done = jobs.finish(sagemaker, said)
+        assert done["TrainingJobStatus"] == "Completed", done
+        assert [line for line in jobs.log_of(logs, said) if line.startswith("line ")] == [f"line {i}" for i in range(1, 61)]
     finally:
         server.stop()
         subprocess.run(["umount", disk], check=True)
