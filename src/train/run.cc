@@ -120,6 +120,7 @@ void Run::look_again() const {
 
 Outcome Run::train() {
   remove_newer_checkpoints(checkpoints_, state_.step);
+  prune_checkpoints(checkpoints_, kKeptCheckpoints);  // of runs that were killed before they could
   progress_ = std::make_unique<Progress>(steps_, state_.step);
   while (true) {
     bool epoch_ended = state_.step > 0 && state_.step % steps_.per_epoch() == 0;

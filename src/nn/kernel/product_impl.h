@@ -55,8 +55,7 @@ struct ProductOf {
           strips[t] = strip<Word>(product.terms[t], row, panel, index, tiles, scratch);
         }
         tile_of<S, Word, S::tile_vectors>(count)(strips.data(), product.term_count, sums, kPanel);
-        if constexpr (std::is_same_v<Word, int8_t>) scale(product, sums, row, count, panel * kPanel);
-        finish<Out>(product, sums, row, count, panel * kPanel);
+        finish<Out, Word>(product, sums, row, count, panel * kPanel);
         index++;
       });
     }
@@ -84,30 +83,16 @@ struct ProductOf {
 
   // ---- from sums to results
 
-  /// Sums that are integers become floats, in place.
-  static void scale(const Product& p, float* sums, int first_row, int rows, int first_col) {
-    columns<S>(
-        std::min(kPanel, p.cols - first_col), [&](int j, auto count) __attribute__((always_inline)) {
-          F scales = S::load(p.in_8_bits.column_scales + first_col + j, count);
-          auto starts = S::load_words(p.in_8_bits.starts + first_col + j, count);
-          for (int i = 0; i < rows; i++) {
-            float* at = sums + i * kPanel + j;
-            auto sum = (typename S::I)(S::load_words(at) + starts);
-            S::store(at, __builtin_convertvector(sum, F) * p.in_8_bits.row_scales[first_row + i] * scales);
-          }
-        });
-  }
-
-  template <class Out>
+  template <class Out, class Word>
   static void finish(const Product& p, const float* sums, int first_row, int rows, int first_col) {
     with_activation(
         p.activation, [&](auto activation) __attribute__((always_inline)) {
           for (int i = 0; i < rows; i++)
-            finish_row<Out, activation>(p, sums + i * kPanel, first_row + i, first_col);
+            finish_row<Out, Word, activation>(p, sums + i * kPanel, first_row + i, first_col);
         });
   }
 
-  template <class Out, Activation activation>
+  template <class Out, class Word, Activation activation>
   [[gnu::always_inline]] static void finish_row(const Product& p, const float* sums, int row, int first_col) {
     int64_t at = int64_t{row} * p.cols + first_col;
     Out* out = static_cast<Out*>(p.out) + at;
@@ -118,7 +103,15 @@ struct ProductOf {
     if (p.dropout) dropout = p.dropout.row(row);
     columns<S>(
         std::min(kPanel, p.cols - first_col), [&](int j, auto count) __attribute__((always_inline)) {
-          F x = S::load(sums + j) * p.scale;
+          F x;
+          if constexpr (std::is_same_v<Word, int8_t>) {
+            auto sum = (typename S::I)(S::load_words(sums + j) +
+                                       S::load_words(p.in_8_bits.starts + first_col + j, count));
+            x = __builtin_convertvector(sum, F) * p.in_8_bits.row_scales[row] *
+                S::load(p.in_8_bits.column_scales + first_col + j, count);
+          } else {
+            x = S::load(sums + j) * p.scale;
+          }
           if (p.bias != nullptr) x = x + S::load(p.bias + first_col + j, count);
           if constexpr (activation != Activation::none) {
             F slope;

@@ -14,6 +14,7 @@ namespace {
 
 // What one task works off. Fixed: sums are taken part by part, and must not depend on the number of threads.
 constexpr int kRows = 16;
+constexpr int kOwnRows = 4;  // where each row stands for itself: a short sequence is work for several threads
 constexpr int kColumns = 64;
 constexpr int64_t kElements = 1 << 14;
 
@@ -47,13 +48,13 @@ double dot(Pool& pool, const Kernels& kernels, Type type, int rows, int cols, co
 size_t dot_bytes(int rows) { return (rows + kRows - 1) / kRows * sizeof(double); }
 
 void norm(Pool& pool, const Kernels& kernels, const Norm& n) {
-  in_parts(pool, n.rows, kRows,
+  in_parts(pool, n.rows, kOwnRows,
            [&](int, int first, int rows) { rows_of(kernels, n.type).norm(n, first, rows); });
 }
 
 void quantize(Pool& pool, const Kernels& kernels, Type type, int rows, int cols, const void* x,
               const InputScaling& scaling, QuantizedRows out) {
-  in_parts(pool, rows, kRows, [&](int, int first, int count) {
+  in_parts(pool, rows, kOwnRows, [&](int, int first, int count) {
     rows_of(kernels, type).quantize(x, cols, first, count, scaling, out);
   });
 }
