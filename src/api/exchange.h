@@ -49,11 +49,11 @@ struct Exchange {
   std::optional<int> status;
   http::Headers headers;
 
-  /// One fact; see store::Database. Deletions are taken on a full disk too.
+  /// One fact; see store::Database. Deletions, and stops, after which there is less, are taken on a full disk too.
   template <class F>
   auto write(F&& body) {
     std::string_view name = call.operation->name;
-    bool frees = name.starts_with("Delete") || name.starts_with("Abort");
+    bool frees = name.starts_with("Delete") || name.starts_with("Abort") || name.starts_with("Stop");
     return platform.store.database().write(std::forward<F>(body),
                                            frees ? store::Purpose::frees : store::Purpose::grows);
   }

@@ -431,7 +431,7 @@ class Runner {
     }
   }
 
-  /// Keeps what is to be kept, and ends the journal.
+  /// Keeps what is to be, and ends the journal.
   void finish(End end) {
     for (const auto& host : task_.hosts)
       remove_groups(fmt::format("{}-{}", folder_.path.filename().string(), host));
@@ -449,6 +449,7 @@ class Runner {
       if (end.outcome == "failed") log(task_.hosts[0], fmt::format("Not all was kept: {}", words_of(error)));
       if (end.outcome != "failed") end = {"failed", end.status, words_of(error), "program"};
     }
+    make_room(folder_, task_);
     journal_.add("end",
                  {{"outcome", end.outcome}, {"status", end.status}, {"text", end.text}, {"by", end.by}});
     journal_.sync();
@@ -466,8 +467,7 @@ class Runner {
   Walls walls_ = Walls::namespaces;
   std::string refused_;
   base::SteadyTime started_;
-  std::optional<base::SteadyTime> due_look_, due_kill_,
-      due_port_;       // due_port_: until it listens where it should
+  std::optional<base::SteadyTime> due_look_, due_kill_, due_port_;  // the last: until it listens
   uint16_t port_ = 0;  // of a program that serves
   std::optional<Feeders> feeders_;
   base::Descriptor listener_;  // there, for one that listens elsewhere

@@ -12,7 +12,19 @@ namespace {
 constexpr uint64_t kLeastFree = 256 << 20, kAlmostNothing = kLeastFree / 2;
 constexpr uint64_t kLittle = 1 << 20;  // a log's growth fills no disk
 
+uint64_t free_at(const base::Path& folder) {
+  std::error_code error;
+  auto space = std::filesystem::space(folder, error);
+  return error ? kLeastFree : space.available;
+}
+
 }  // namespace
+
+void make_room(const AttemptFolder& folder, const Task& task) {
+  if (free_at(folder.path) >= kLeastFree) return;
+  std::error_code ignored;  // what cannot be removed goes with the attempt
+  for (const auto& host : task.hosts) std::filesystem::remove_all(folder.root(host), ignored);
+}
 
 Shortage::Shortage(base::Path folder) : folder_(std::move(folder)) {
   // The clock that files have their times from, which is behind the other by up to a tick.
@@ -20,9 +32,8 @@ Shortage::Shortage(base::Path folder) : folder_(std::move(folder)) {
 }
 
 bool Shortage::is_ours() {
-  std::error_code error;
-  uint64_t free = std::filesystem::space(folder_, error).available;
-  if (error || free >= kLeastFree) return before_.reset(), false;
+  uint64_t free = free_at(folder_);
+  if (free >= kLeastFree) return before_.reset(), false;
   uint64_t now = written();
   auto before = std::exchange(before_, now);
   return (before && now > *before + kLittle) || (free < kAlmostNothing && now >= (kLeastFree - free) / 2);

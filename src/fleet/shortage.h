@@ -5,8 +5,13 @@
 #include <optional>
 
 #include "base/files.h"
+#include "fleet/task.h"
 
 namespace textmill::fleet {
+
+/// How an attempt ended needs room, here and in the server's database: on a short disk what its program left, of which all that
+/// is to be kept lies elsewhere by now, is removed first.
+void make_room(const AttemptFolder& folder, const Task& task);
 
 /// Says which programs end before a full disk stops all others: those that fill it.
 class Shortage {

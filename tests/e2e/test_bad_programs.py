@@ -136,6 +136,28 @@ def test_a_program_that_fills_the_disk(build, tmp_path, start):
         subprocess.run(["umount", disk], check=True)
 
 
+@pytest.mark.parametrize("script", ["head -c 1G /dev/zero > model/all; exit 1", "head -c 1G /dev/zero > model/all; while :; do sleep 0.1; done"],
+                         ids=["and fails", "and stays"])
+def test_a_program_that_takes_the_last_block(build, tmp_path, start, script):
+    """Its end has no room but where its own files were."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400m", "tmpfs", disk], capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"mounting a tmpfs is not allowed here: {mounted.stderr.strip()}")
+    server = Server(build / "textmill", disk / "data", "--sync", "process", "--stop-grace", "1").start()
+    try:
+        sagemaker = server.client("sagemaker")
+        server.client("s3").create_bucket(Bucket="jobs")
+        done = jobs.finish(sagemaker, start(script, of=server))
+        assert done["TrainingJobStatus"] == "Failed", done
+        await_that(lambda: not list((server.folder / "jobs").iterdir()), "its folder is gone")
+        assert jobs.finish(sagemaker, start("exit 0", of=server))["TrainingJobStatus"] == "Completed"
+    finally:
+        server.stop()
+        subprocess.run(["umount", disk], check=True)
+
+
 def test_what_is_said_while_the_disk_is_full_comes_when_it_is_not(build, tmp_path, start):
     """Another's file takes all there is: a program that prints goes on, and its runner waits with what it said, and with its end."""
     disk = tmp_path / "disk"
