@@ -468,7 +468,7 @@ class Runner {
   std::string refused_;
   base::SteadyTime started_;
   std::optional<base::SteadyTime> due_look_, due_kill_, due_port_;  // the last: until it listens
-  uint16_t port_ = 0;  // of a program that serves
+  uint16_t port_ = 0;                                               // of a program that serves
   std::optional<Feeders> feeders_;
   base::Descriptor listener_;  // there, for one that listens elsewhere
   bool again_ = false;         // it is to be started again
