@@ -66,7 +66,8 @@ std::span<const Image> images() {
        .kind = ImageKind::process,
        .train = "train",
        .serve = "serve",
-       .help = "process:///path/program: any executable of this machine"},
+       .help = "process:///path/program: any executable of this machine; a server of root shows it nothing "
+               "else of /home and /root"},
       framework("huggingface-pytorch-training", true, false, "huggingface-pytorch", "torch transformers"),
       framework("huggingface-pytorch-inference", false, true, "huggingface-pytorch", "torch transformers"),
       framework("pytorch-training", true, false, "pytorch", "torch"),

@@ -55,6 +55,11 @@ std::string not_started(const Program& program, const User& user, int error) {
         " (the server is root, so programs run as the user {}, who must be allowed to read this one and to "
         "enter its folders)",
         user.user);
+  if (error == ENOENT && user.other && ::access(program.command[0].c_str(), F_OK) == 0)
+    what +=
+        " (what its first line, \"#!\", names is not there for it: the server is root, so of /home and /root "
+        "a "
+        "program sees itself alone)";
   return what;
 }
 

@@ -168,6 +168,10 @@ def test_a_program_that_the_user_cannot_read(serve, home):
     assert "No such file" in done["FailureReason"], done
     done, said = run(server, jobs.script(home, "program", f"ls -A {home}; echo hello"), "home")
     assert (done["TrainingJobStatus"], said) == ("Completed", ["program", "hello"]), done
+    (home / "sh").symlink_to("/bin/sh")
+    image = jobs.script(home, "by-its-own", "echo hello", interpreter=f"{home}/sh")
+    assert run(server, image, "hidden")[0]["FailureReason"].startswith(
+        f'ClientError: cannot start {home}/by-its-own: No such file or directory (what its first line, "#!", names is not there for it: the server is root')
 
 
 @pytest.mark.parametrize("count", [1, 2])
