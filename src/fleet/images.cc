@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <iterator>
 
 #include "base/error.h"
 #include "fleet/python.h"
@@ -151,18 +152,16 @@ TrainingProgram training_program(std::string_view image, const std::vector<std::
     if (entrypoint.empty()) out.command = {out.environment / "bin/python", "-u", python / "train.py"};
   } else {
     base::Path program = row->kind == ImageKind::process ? program_of_image(image) : this_program();
-    out.named.push_back(program);  // it may lie in /tmp
+    // It may lie in /tmp. Where nothing else of it runs, it is shown without its x bit too: the kernel says what is wrong.
+    std::error_code none;
+    if (is_program(program) || (entrypoint.empty() && std::filesystem::is_regular_file(program, none)))
+      out.named.push_back(program);
     if (entrypoint.empty()) out.command = {program};
     if (entrypoint.empty() && arguments.empty()) out.command.emplace_back(row->train);
   }
   out.command.insert(out.command.end(), arguments.begin(), arguments.end());
-  out.named.insert(out.named.end(), entrypoint.begin(), entrypoint.end());
-  std::erase_if(out.named, [](const base::Path& path) { return !is_program(path); });
-  // Shown though it cannot be run, it is refused as what it is.
-  if (std::error_code none; row->kind == ImageKind::process &&
-                            std::filesystem::is_regular_file(program_of_image(image), none) &&
-                            out.named.empty())
-    out.named.push_back(program_of_image(image));
+  std::ranges::copy_if(entrypoint, std::back_inserter(out.named),
+                       [](const base::Path& path) { return is_program(path); });
   return out;
 }
 

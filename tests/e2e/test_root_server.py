@@ -166,6 +166,8 @@ def test_a_program_that_the_user_cannot_read(serve, home):
     (home / "other").write_text("x")
     done, _ = run(server, "process:///bin/true", "names", algorithm={"ContainerEntrypoint": ["/bin/cat", f"{home}/other"]})
     assert "No such file" in done["FailureReason"], done
+    done, _ = run(server, f"process://{home}/other", "shown", algorithm={"ContainerEntrypoint": ["sh", "-c", f"cat {home}/other"]})
+    assert "No such file" in done["FailureReason"], done  # what cannot be run is no program that was named
     done, said = run(server, jobs.script(home, "program", f"ls -A {home}; echo hello"), "home")
     assert (done["TrainingJobStatus"], said) == ("Completed", ["program", "hello"]), done
     (home / "sh").symlink_to("/bin/sh")
