@@ -25,7 +25,6 @@ void open_cache(const Path& folder) {
 }
 
 uint64_t room_in(const Path& folder) {
-  constexpr uint64_t kLeastFree = 256 << 20;
   uint64_t free = std::filesystem::space(folder).available;
   return free - std::min(free, kLeastFree);
 }

@@ -23,7 +23,9 @@ inline constexpr const char* kPartial = ".partial";
 /// the disk.
 void open_cache(const base::Path& folder);
 
-/// Bytes that may be unpacked there before all others suffer.
+/// Of the disk, before all others suffer.
+inline constexpr uint64_t kLeastFree = 256 << 20;
+/// Bytes that may be unpacked there before that.
 uint64_t room_in(const base::Path& folder);
 uint64_t bytes_in(const base::Path& folder);
 /// Whether it is there; then it is now the one that was used last.

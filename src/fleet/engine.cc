@@ -17,6 +17,7 @@
 #include "base/spelling.h"
 #include "base/time.h"
 #include "base/utf8.h"
+#include "fleet/cache.h"
 #include "format/json.h"
 
 namespace textmill::fleet {
@@ -29,8 +30,7 @@ constexpr auto kExports = std::chrono::hours(1);
 constexpr std::chrono::seconds kRemoves = std::chrono::minutes(10), kLateRemoves = std::chrono::seconds(3);
 constexpr auto kLook = std::chrono::milliseconds(100);
 constexpr off_t kMostWords = 16 << 20;
-constexpr size_t kShown = 300;              // of the engine's words, in ours
-constexpr uint64_t kLeastFree = 256 << 20;  // of the disk
+constexpr size_t kShown = 300;  // of the engine's words, in ours
 constexpr size_t kId = 64;
 
 bool is_program(const Path& path) {

@@ -6,10 +6,12 @@
 #include <tuple>
 #include <utility>
 
+#include "fleet/cache.h"
+
 namespace textmill::fleet {
 namespace {
 
-constexpr uint64_t kLeastFree = 256 << 20, kAlmostNothing = kLeastFree / 2;
+constexpr uint64_t kAlmostNothing = kLeastFree / 2;
 constexpr uint64_t kLittle = 1 << 20;  // a log's growth fills no disk
 
 uint64_t free_at(const base::Path& folder) {

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from ..servers import Server, await_that
+from ..servers import Server, await_that, small_disk
 from .test_operate import AS_FORMAT_1, folder, operate, server  # noqa: F401
 
 
@@ -82,15 +82,10 @@ def test_a_backup_that_cannot_be_written(server, operate, tmp_path):
         pytest.skip("only root may mount a small disk")
     server.client("s3").create_bucket(Bucket="bucket")
     server.client("s3").put_object(Bucket="bucket", Key="k", Body=os.urandom(8_000_000))
-    small = tmp_path / "small"
-    small.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", small], check=True)
-    try:
+    with small_disk(tmp_path / "small", 4) as small:
         done = operate("backup", small / "copy", check=False)
         assert done.returncode == 1 and "copy.part: the disk is full" in done.stderr, done.stderr
         assert not list(small.iterdir())
-    finally:
-        subprocess.run(["umount", small], check=True)
     done = operate("backup", "/proc/copy", check=False)
     assert done.returncode == 1 and "/proc/copy.part" in done.stderr and "full" not in done.stderr, done.stderr
 

@@ -3,13 +3,12 @@ it, and the server goes on."""
 
 import contextlib
 import signal
-import subprocess
 import time
 
 import pytest
 
 from .. import jobs
-from ..servers import Server, await_that
+from ..servers import Server, await_that, small_disk
 
 MIB = 1 << 20
 
@@ -106,13 +105,14 @@ def test_a_line_without_end(server, start):
     assert max(map(len, lines)) <= 65536 and sum(map(len, lines)) < 70 * MIB and any("were not kept" in line for line in lines[-2:])
 
 
-def test_a_program_that_fills_the_disk(build, tmp_path, start):
+@pytest.fixture
+def disk(tmp_path):
+    with small_disk(tmp_path / "disk", 400) as folder:
+        yield folder
+
+
+def test_a_program_that_fills_the_disk(build, disk, start):
     """It is ended while there is space left for others, and its space comes back. Who writes nothing goes on, whoever filled the disk."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400m", "tmpfs", disk], capture_output=True, text=True)
-    if mounted.returncode:
-        pytest.skip(f"mounting a tmpfs is not allowed here: {mounted.stderr.strip()}")
     server = Server(build / "textmill", disk / "data", "--sync", "process", "--stop-grace", "1", "--job-cpus", "8").start()
     try:
         s3, sagemaker = server.client("s3"), server.client("sagemaker")
@@ -133,18 +133,12 @@ def test_a_program_that_fills_the_disk(build, tmp_path, start):
         assert jobs.finish(sagemaker, quiet)["TrainingJobStatus"] == "Stopped"
     finally:
         server.stop()
-        subprocess.run(["umount", disk], check=True)
 
 
 @pytest.mark.parametrize("script", ["head -c 1G /dev/zero > model/all; exit 1", "head -c 1G /dev/zero > model/all; while :; do sleep 0.1; done"],
                          ids=["and fails", "and stays"])
-def test_a_program_that_takes_the_last_block(build, tmp_path, start, script):
+def test_a_program_that_takes_the_last_block(build, disk, start, script):
     """Its end has no room but where its own files were."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400m", "tmpfs", disk], capture_output=True, text=True)
-    if mounted.returncode:
-        pytest.skip(f"mounting a tmpfs is not allowed here: {mounted.stderr.strip()}")
     server = Server(build / "textmill", disk / "data", "--sync", "process", "--stop-grace", "1").start()
     try:
         sagemaker = server.client("sagemaker")
@@ -155,16 +149,10 @@ def test_a_program_that_takes_the_last_block(build, tmp_path, start, script):
         assert jobs.finish(sagemaker, start("exit 0", of=server))["TrainingJobStatus"] == "Completed"
     finally:
         server.stop()
-        subprocess.run(["umount", disk], check=True)
 
 
-def test_what_is_said_while_the_disk_is_full_comes_when_it_is_not(build, tmp_path, start):
+def test_what_is_said_while_the_disk_is_full_comes_when_it_is_not(build, disk, start):
     """Another's file takes all there is: a program that prints goes on, and its runner waits with what it said, and with its end."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300m", "tmpfs", disk], capture_output=True, text=True)
-    if mounted.returncode:
-        pytest.skip(f"mounting a tmpfs is not allowed here: {mounted.stderr.strip()}")
     server = Server(build / "textmill", disk / "data", "--sync", "process", "--job-cpus", "8").start()
     try:
         sagemaker, logs = server.client("sagemaker"), server.client("logs")
@@ -185,4 +173,3 @@ def test_what_is_said_while_the_disk_is_full_comes_when_it_is_not(build, tmp_pat
         assert [line for line in jobs.log_of(logs, said) if line.startswith("line ")] == [f"line {i}" for i in range(1, 61)]
     finally:
         server.stop()
-        subprocess.run(["umount", disk], check=True)

@@ -8,22 +8,16 @@ import time
 import pytest
 from botocore.exceptions import ClientError
 
-from ..servers import Server, await_that
+from ..servers import Server, await_that, small_disk
 
 MIB = 1 << 20
 
 
-@pytest.fixture
-def small_disk(tmp_path, request):
+@pytest.fixture(name="small_disk")
+def disk(tmp_path, request):
     """A file system of 24 MiB, or as many as the test says."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    size = f"size={getattr(request, 'param', 24)}m"
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", size, "tmpfs", folder], capture_output=True, text=True)
-    if mounted.returncode:
-        pytest.skip(f"mounting a tmpfs is not allowed here: {mounted.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
+    with small_disk(tmp_path / "disk", getattr(request, "param", 24)) as folder:
+        yield folder
 
 
 def fill(file):
