@@ -175,7 +175,7 @@ void end_all(Walls walls) {
     groups.clear();
     if (program.listener >= 0 && ::fork() == 0) {
       close_all_but({program.listener, program.lock});
-      relay(program.listener, program.ports);
+      relay(program.listener, program.ports, walls == Walls::namespaces ? 0 : ::getppid());
     }
     ::close(ends.output);
     tell(ends.news, 'G', "");

@@ -19,7 +19,7 @@
 
 namespace textmill::fleet {
 
-using base::Descriptor, base::Path;
+using base::Descriptor;
 
 namespace {
 
@@ -73,14 +73,16 @@ bool has_one_of(pid_t process, const std::set<std::string>& inodes) {
     std::string to = std::filesystem::read_symlink(file.path(), gone).string();  // "socket:[123]"
     if (to.starts_with("socket:[") && inodes.contains(to.substr(8, to.size() - 9))) return true;
   }
-  std::string children;
-  Path list = fmt::format("/proc/{0}/task/{0}/children", process);
-  try {
-    children = base::read_file(list, 1 << 20);
-  } catch (const base::Error&) { return false; }  // it is gone
-  std::istringstream numbers(children);
-  for (pid_t child; numbers >> child;)
-    if (has_one_of(child, inodes)) return true;
+  for (const auto& thread :
+       std::filesystem::directory_iterator(fmt::format("/proc/{}/task", process), gone)) {
+    std::string children;
+    try {
+      children = base::read_file(thread.path() / "children", 1 << 20);
+    } catch (const base::Error&) { continue; }  // it is gone
+    std::istringstream numbers(children);
+    for (pid_t child; numbers >> child;)
+      if (has_one_of(child, inodes)) return true;
+  }
   return false;
 }
 
@@ -97,16 +99,20 @@ Descriptor listen_at(uint16_t port) {
   return listener;
 }
 
-void relay(int listener, const std::vector<uint16_t>& to) {
+void relay(int listener, const std::vector<uint16_t>& to, pid_t owner) {
+  std::vector<uint16_t> reached = owner == 0 ? to : std::vector<uint16_t>{};
   std::signal(SIGCHLD, SIG_IGN);  // nobody waits for them
   std::signal(SIGPIPE, SIG_IGN);
   while (true) {
     int from = ::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
     if (from < 0 && errno != EINTR && errno != ECONNABORTED) ::usleep(10'000);  // no more files: some end
     if (from < 0) continue;
+    if (reached.empty())
+      std::ranges::copy_if(to, std::back_inserter(reached),
+                           [&](uint16_t port) { return listens_at(owner, port); });
     if (::fork() == 0) {
       ::close(listener);
-      for (uint16_t port : to) {
+      for (uint16_t port : reached) {
         Descriptor inside(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
         sockaddr_in address = loopback(port);
         if (!inside ||
