@@ -76,7 +76,9 @@ def test_flags_and_variables(run, tmp_path):
     assert (sm["SM_HP_EPOCHS"], sm["SM_HP_LEARNING_RATE"], sm["SM_MODULE_NAME"]) == ("3", "0.5", "entry")
     assert (json.loads(sm["SM_HOSTS"]), sm["SM_CURRENT_HOST"], sm["SM_CURRENT_HOST_RANK"]) == (["algo-1", "algo-2"], "algo-2", "1")
     assert json.loads(sm["SM_HPS"]) == {"epochs": 3, "name": "a b", "learning-rate": 0.5, "layers": [1, 2]}
-    assert sm["SM_OUTPUT_DATA_DIR"] == f"{tmp_path}/output/data" and json.loads(sm["SM_TRAINING_ENV"])["hyperparameters"]["epochs"] == 3
+    assert sm["SM_OUTPUT_DATA_DIR"] == f"{tmp_path}/output/data"
+    toolkit = json.loads(sm["SM_TRAINING_ENV"])
+    assert toolkit["hyperparameters"]["epochs"] == 3 and toolkit["channel_input_dirs"]["train"] == sm["SM_CHANNEL_TRAIN"] and toolkit["is_master"] is False and toolkit["master_hostname"] == "algo-1"
 
 
 def test_a_script_that_fails_says_so(run, tmp_path):

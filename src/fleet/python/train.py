@@ -143,11 +143,14 @@ def variables(hyperparameters, own, arguments, module_dir):
         "CURRENT_INSTANCE_GROUP_HOSTS": hosts, "INSTANCE_GROUPS": [g["instance_group_name"] for g in resources.get("instance_groups", [])],
         "IS_HETERO": False, "FRAMEWORK_PARAMS": own,
     }
-    for channel in channels:
-        values[f"CHANNEL_{channel.upper()}"] = os.path.join(INPUT, "data", channel)
+    folders = {channel: os.path.join(INPUT, "data", channel) for channel in channels}
+    for channel, channel_folder in folders.items():
+        values[f"CHANNEL_{channel.upper()}"] = channel_folder
     for name, value in hyperparameters.items():
         values[f"HP_{name.upper().replace('-', '_')}"] = value
-    values["TRAINING_ENV"] = {name.lower(): value for name, value in values.items()} | {"hyperparameters": hyperparameters, "job_name": own.get("sagemaker_job_name", "")}
+    values["TRAINING_ENV"] = {name.lower(): value for name, value in values.items()} | {
+        "hyperparameters": hyperparameters, "channel_input_dirs": folders, "additional_framework_parameters": own,
+        "job_name": own.get("sagemaker_job_name", ""), "is_master": current == hosts[0], "master_hostname": hosts[0]}
     return {f"SM_{name}": value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
 
 
