@@ -8,6 +8,8 @@
 #include <numeric>
 #include <set>
 
+#include "nn/kernel/threads.h"
+
 namespace textmill::nn::kernel {
 namespace {
 
@@ -64,6 +66,37 @@ TEST(Pool, StealsFromAThreadThatIsStuck) {
     }
   });
   EXPECT_EQ(others, 99);
+}
+
+// A task that does not run, here because it sleeps, is taken to the CPU of a thread that waits for it; afterwards that
+// thread may run where it might before.
+TEST(Pool, TakesATaskThatStandsToACpuThatIsFree) {
+  const cpu_set_t everywhere = allowed_cpus(this_thread());
+  if (CPU_COUNT(&everywhere) < 2) GTEST_SKIP() << "one CPU alone";
+  auto within_10_s = [](auto&& happened) {
+    for (int i = 0; i < 10'000 && !happened(); i++) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    return happened();
+  };
+  Pool pool(2);
+  for (int owner : {0, 1}) {
+    std::atomic<int32_t> stands = 0;
+    bool taken = false;
+    pool.run(2, [&](int, int thread) {
+      if (thread != owner) {
+        within_10_s([&] { return stands != 0; });
+      } else if (stands.exchange(this_thread()) == 0) {
+        taken = within_10_s([&] {
+          cpu_set_t now = allowed_cpus(this_thread());
+          return CPU_COUNT(&now) == 1;
+        });
+      }
+    });
+    EXPECT_TRUE(taken) << owner;
+    EXPECT_TRUE(within_10_s([&] {
+      cpu_set_t now = allowed_cpus(stands);
+      return CPU_EQUAL(&now, &everywhere) != 0;
+    })) << owner;
+  }
 }
 
 }  // namespace
