@@ -68,12 +68,15 @@ class Ingestion {
     records::Attempt after = attempt_;
     after.offset = place.offset;
     after.next = place.next;
-    store_.database().write([&](store::Connection& c) {
-      job = resources_.get(c, records::kTrainingJob, name_);
-      enter(c, job);
-      after.end = end_.empty() ? after.end : end_;
-      records::advance_attempt(c, after);
-    });
+    // An end comes in on a full disk too: what the attempt holds is then freed.
+    store_.database().write(
+        [&](store::Connection& c) {
+          job = resources_.get(c, records::kTrainingJob, name_);
+          enter(c, job);
+          after.end = end_.empty() ? after.end : end_;
+          records::advance_attempt(c, after);
+        },
+        end_.empty() ? store::Purpose::grows : store::Purpose::frees);
     attempt_ = after;
     return true;
   }

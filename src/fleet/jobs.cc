@@ -388,10 +388,12 @@ void Jobs::retry(const std::string& name, const records::Attempt& attempt, const
 }
 
 void Jobs::finish(const std::string& name, const plan::Finish& end) {
-  store_.database().write([&](store::Connection& c) {
-    auto job = resources_.get(c, kTrainingJob, name);
-    jobs_.finish(c, job, {end.status, end.secondary, end.reason});
-  });
+  store_.database().write(
+      [&](store::Connection& c) {
+        auto job = resources_.get(c, kTrainingJob, name);
+        jobs_.finish(c, job, {end.status, end.secondary, end.reason});
+      },
+      store::Purpose::frees);
   told_.announce();
   base::log(base::Level::info, "job_ended",
             {{"job", name}, {"status", end.status}, {"secondary", end.secondary}, {"reason", end.reason}});

@@ -16,14 +16,13 @@
 
 #include "base/error.h"
 #include "base/time.h"
-#include "base/utf8.h"
 #include "contract/layout.h"
 #include "contract/serving.h"
+#include "fleet/artifacts.h"
 #include "fleet/attempt.h"
 #include "fleet/feed.h"
 #include "fleet/instance.h"
 #include "fleet/journal.h"
-#include "fleet/keep.h"
 #include "fleet/layout.h"
 #include "fleet/limits.h"
 #include "fleet/output.h"
@@ -43,6 +42,9 @@ constexpr uint64_t kMoreOutput =
 constexpr int kMostMetrics = 100'000;  // values that are kept, of each host
 constexpr auto kLook = std::chrono::milliseconds(2000);
 constexpr auto kLookAtPort = std::chrono::milliseconds(200);
+constexpr auto kLookForRoom = std::chrono::milliseconds(500);
+constexpr auto kWaitForRoom = std::chrono::seconds(60);
+constexpr auto kWaitForOwnRoom = std::chrono::seconds(5);  // of one that filled the disk itself
 const uint16_t kUsualPort = contract::ServingEnvironment().port;
 
 /// A running instance and what is known of it.
@@ -134,20 +136,7 @@ class Runner {
       for (const auto& words : task_.notes) note(host, words);
       lay_out_host(folder_, task_, host);
     }
-    for (const auto& [of, path] :
-         {std::pair("checkpoint", task_.checkpoints), {"tensorboard", task_.tensorboard}}) {
-      if (path.empty()) continue;
-      synced_.push_back({of, path});
-      for (const auto& host : task_.hosts)
-        synced_.back().hosts.emplace(host, SyncedFolder(folder_.root(host), in_root(path)));
-    }
-  }
-
-  Keeper& keeper(const std::string& host) {
-    auto found = keepers_.find(host);
-    if (found == keepers_.end())
-      found = keepers_.emplace(host, Keeper(folder_.root(host), folder_.kept())).first;
-    return found->second;
+    artifacts_.emplace(folder_, task_, journal_);
   }
 
   void start_all(Walls walls) {
@@ -300,23 +289,7 @@ class Runner {
       ask_to_end("failed");
       due_kill_ = base::steady_now();
     }
-    sync_folders(false);
-  }
-
-  void sync_folders(bool all) {
-    for (Synced& one : synced_)
-      one.look(
-          all, [&](const auto& host, const auto& change) { keep_change(one, host, change); },
-          [&](const auto& host, const auto& words) { log(host, words); });
-  }
-
-  void keep_change(const Synced& one, const std::string& host, const SyncedFolder::Change& change) {
-    if (change.gone) return journal_.add("gone", {{"of", one.of}, {"name", change.name}});
-    try {
-      add_kept(one.of, change.name, keeper(host).keep(in_root(one.path) / change.name));
-    } catch (const base::Error& error) {  // removed meanwhile, or no name of an object
-      log(host, fmt::format("A file of {} was not kept: {}", one.path.string(), error.what()));
-    }
+    artifacts_->sync(false);
   }
 
   void read_output(Running& running) {
@@ -403,56 +376,41 @@ class Runner {
   }
 
   std::string why(const Running& running) {
-    std::string failure = base::replace_invalid_utf8(keeper(running.host).read("output/failure", 4096));
-    if (!failure.empty()) return failure;
+    if (std::string failure = artifacts_->failure_of(running.host); !failure.empty()) return failure;
     if (ran_out_of_memory(running.groups))
       return fmt::format("the program was killed, as it needed more than {} MiB of memory",
                          task_.limits.memory >> 20);
     return running.last;
   }
 
-  void add_kept(std::string_view of, const std::string& name, const KeptFile& kept) {
-    journal_.add("kept", {{"of", of},
-                          {"name", name},
-                          {"size", kept.size},
-                          {"sha256", kept.sha256},
-                          {"md5", kept.md5},
-                          {"file", kept.file}});
-  }
-
-  void keep_folder(std::string_view of, const Path& relative, const std::string& archive) {
-    const std::string& host = task_.hosts[0];
-    if (task_.pack == Task::Pack::archives) {
-      add_kept(of, archive, keeper(host).pack(relative));
-    } else {
-      std::vector<std::string> left_out;
-      for (const auto& [name, kept] : keeper(host).keep_all(relative, left_out)) add_kept(of, name, kept);
-      for (const auto& words : left_out) log(host, words);
-    }
-  }
-
   /// Keeps what is to be, and ends the journal.
   void finish(End end) {
     for (const auto& host : task_.hosts)
       remove_groups(fmt::format("{}-{}", folder_.path.filename().string(), host));
-    try {
-      sync_folders(true);
-      if (task_.pack != Task::Pack::nothing) {
-        journal_.add("phase", {{"phase", "Uploading"}});
-        journal_.flush();
-        merge_hosts(folder_, task_, [&](const auto& host, const auto& words) { log(host, words); });
-        if (end.outcome != "failed") keep_folder("model", "model", "model.tar.gz");
-        if (keeper(task_.hosts[0]).is_filled("output/data"))
-          keep_folder("output", "output/data", "output.tar.gz");
-      }
-    } catch (const std::exception& error) {
-      if (end.outcome == "failed") log(task_.hosts[0], fmt::format("Not all was kept: {}", words_of(error)));
-      if (end.outcome != "failed") end = {"failed", end.status, words_of(error), "program"};
-    }
-    make_room(folder_, task_);
+    make_room(folder_, task_, Left::what_is_kept);
+    if (artifacts_) keep(end);
+    make_room(folder_, task_, Left::nothing);
     journal_.add("end",
                  {{"outcome", end.outcome}, {"status", end.status}, {"text", end.text}, {"by", end.by}});
     journal_.sync();
+  }
+
+  /// Where others have filled the disk, it waits for room a while, of which no event tells.
+  void keep(End& end) {
+    if (task_.pack != Task::Pack::nothing) journal_.add("phase", {{"phase", "Uploading"}});
+    journal_.flush();
+    for (auto begun = base::steady_now();; std::this_thread::sleep_for(kLookForRoom)) try {
+        artifacts_->sync(true);
+        if (task_.pack != Task::Pack::nothing) artifacts_->pack(end.outcome == "failed");
+        return;
+      } catch (const std::exception& error) {
+        const bool full = is_short(folder_.path), ours = full && shortage_ && shortage_->is_ours();
+        if (full && base::steady_now() < begun + (ours ? kWaitForOwnRoom : kWaitForRoom)) continue;
+        const std::string words = (full ? "the disk is full: " : "") + words_of(error);
+        if (end.outcome == "failed") return log(task_.hosts[0], "Not all was kept: " + words);
+        end = {"failed", end.status, words, ours ? "user" : full ? "platform" : "program"};
+        return;
+      }
   }
 
   AttemptFolder folder_;
@@ -461,9 +419,8 @@ class Runner {
   const Metrics metrics_;
   const int lock_;
   base::Descriptor inotify_, timer_;
-  std::deque<Running> hosts_;  // they do not move
-  std::map<std::string, Keeper> keepers_;
-  std::vector<Synced> synced_;
+  std::deque<Running> hosts_;           // they do not move
+  std::optional<Artifacts> artifacts_;  // once there are folders
   Walls walls_ = Walls::namespaces;
   std::string refused_;
   base::SteadyTime started_;

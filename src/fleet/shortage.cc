@@ -1,11 +1,13 @@
 #include "fleet/shortage.h"
 
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <tuple>
 #include <utility>
 
+#include "fleet/attempt.h"
 #include "fleet/cache.h"
 
 namespace textmill::fleet {
@@ -22,10 +24,18 @@ uint64_t free_at(const base::Path& folder) {
 
 }  // namespace
 
-void make_room(const AttemptFolder& folder, const Task& task) {
-  if (free_at(folder.path) >= kLeastFree) return;
+bool is_short(const base::Path& folder) { return free_at(folder) < kLeastFree; }
+
+void make_room(const AttemptFolder& folder, const Task& task, Left left) {
+  if (!is_short(folder.path)) return;
   std::error_code ignored;  // what cannot be removed goes with the attempt
-  for (const auto& host : task.hosts) std::filesystem::remove_all(folder.root(host), ignored);
+  for (const auto& host : task.hosts) {
+    if (::geteuid() != 0) open_up(folder.path / host);
+    std::filesystem::directory_iterator entry(folder.path / host, ignored), end;
+    for (; !ignored && entry != end; entry.increment(ignored))
+      if (left == Left::nothing || entry->path() != folder.root(host))
+        std::filesystem::remove_all(entry->path(), ignored);
+  }
 }
 
 Shortage::Shortage(base::Path folder) : folder_(std::move(folder)) {

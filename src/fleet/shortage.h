@@ -9,9 +9,13 @@
 
 namespace textmill::fleet {
 
-/// How an attempt ended needs room, here and in the server's database: on a short disk what its program left, of which all that
-/// is to be kept lies elsewhere by now, is removed first.
-void make_room(const AttemptFolder& folder, const Task& task);
+/// Less than 256 MiB are left where a folder is.
+bool is_short(const base::Path& folder);
+
+enum class Left { what_is_kept, nothing };
+/// On a short disk, removes what a program has left that is over, but for what is yet to be kept: its scratch files, then all.
+/// How an attempt ended needs room, here and in the server's database.
+void make_room(const AttemptFolder& folder, const Task& task, Left left);
 
 /// Says which programs end before a full disk stops all others: those that fill it.
 class Shortage {

@@ -135,17 +135,20 @@ def test_a_program_that_fills_the_disk(build, disk, start):
         server.stop()
 
 
-@pytest.mark.parametrize("script", ["head -c 1G /dev/zero > model/all; exit 1", "head -c 1G /dev/zero > model/all; while :; do sleep 0.1; done"],
-                         ids=["and fails", "and stays"])
-def test_a_program_that_takes_the_last_block(build, disk, start, script):
-    """Its end has no room but where its own files were."""
-    server = Server(build / "textmill", disk / "data", "--sync", "process", "--stop-grace", "1").start()
+@pytest.mark.parametrize("place", ["model", "/tmp"])
+@pytest.mark.parametrize("then", ["exit 1", "while :; do sleep 0.1; done"], ids=["and fails", "and stays"])
+def test_a_program_that_takes_the_last_block(build, disk, start, then, place):
+    """Its end has no room but where its own files were. Who is through meanwhile waits with what is to be kept."""
+    server = Server(build / "textmill", disk / "data", "--sync", "process", "--stop-grace", "1", "--job-cpus", "8").start()
     try:
         sagemaker = server.client("sagemaker")
         server.client("s3").create_bucket(Bucket="jobs")
-        done = jobs.finish(sagemaker, start(script, of=server))
-        assert done["TrainingJobStatus"] == "Failed", done
-        await_that(lambda: not list((server.folder / "jobs").iterdir()), "its folder is gone")
+        other = start("echo m > model/m; while :; do head -c 100000 /dev/zero >> model/m || exit 0; sleep 0.01; done", of=server)
+        await_that(lambda: "Training" in jobs.statuses(sagemaker.describe_training_job(TrainingJobName=other)), "it runs")
+        done = jobs.finish(sagemaker, start(f"head -c 1G /dev/zero > {place}/all; {then}", of=server))
+        assert done["TrainingJobStatus"] == "Failed" and done["FailureReason"].startswith("AlgorithmError: "), done
+        assert jobs.finish(sagemaker, other)["TrainingJobStatus"] == "Completed"
+        await_that(lambda: not list((server.folder / "jobs").iterdir()), "their folders are gone")
         assert jobs.finish(sagemaker, start("exit 0", of=server))["TrainingJobStatus"] == "Completed"
     finally:
         server.stop()

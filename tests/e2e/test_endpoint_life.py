@@ -15,9 +15,9 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from .. import jobs
-from ..servers import NO_NAMESPACES, Server, await_that
+from ..servers import NO_NAMESPACES, Server, await_that, small_disk
 
-# Answers with its port and process. "sleep N": N seconds later; "print N": says N MiB first.
+# Answers with its port. "sleep N": N seconds later; "print N": says N MiB first; "fill": takes all of the disk.
 PROGRAM = """#!/usr/bin/python3
 import os, sys, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -36,6 +36,11 @@ class Handler(BaseHTTPRequestHandler):
         if word == "print":
             for _ in range(int(number) * 1024): print("x" * 1023)
             print("the last line", flush=True)
+        if word == "fill":
+            with open("/tmp/cache", "wb", buffering=0) as cache:
+                try:
+                    while True: cache.write(b"x" * 65536)
+                except OSError: pass
         self.answer(str(PORT).encode())
     def log_message(self, *_): pass
 class Server(ThreadingHTTPServer):
@@ -264,3 +269,21 @@ def test_an_answer_has_a_minute(slow):
     assert outcome["Error"]["Message"].startswith('Received server error (0) from primary with message "Your invocation timed out while waiting for a '
                                                   'response from container primary. Review the latency metrics'), outcome
     assert 59 < outcome["seconds"] < 66 and unchanged()
+
+
+def test_an_instance_that_fills_the_disk(build, image, tmp_path):
+    """It is ended, its files go, and another takes its place."""
+    with small_disk(tmp_path / "disk", 400) as disk, serving(build, disk / "data") as server:
+        deploy(server, "fills", image())
+        deploy(server, "other", image())
+        before = programs(server)
+        ask(server, "fills", "fill")
+        await_that(lambda: len(now := programs(server)) == 2 and now != before, "another instance is there", 30)
+        port = await_that(lambda: ask_again(server, "fills"), "it answers", 30)
+        assert port.isdigit() and ask(server, "other").isdigit()
+        assert server.health() == (200, {"status": "ok"})
+
+
+def ask_again(server, name):
+    with contextlib.suppress(ClientError):
+        return ask(server, name)
