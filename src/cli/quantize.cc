@@ -83,7 +83,10 @@ Command quantize_command() {
                 "input columns that share a scale where weights alone are quantized; 0: all (128)"},
                {"layout", "textmill|gptq|awq",
                 "whose checkpoints' layout the linear layers are written in (textmill)"},
-               {"calibration", "F", "rows to calibrate with, without labels (the first 64 of --data)", true},
+               {"calibration", "F",
+                "rows to calibrate with, without labels: as many as 1 GiB holds the inputs of all layers for "
+                "(the first 64 of --data)",
+                true},
                {"allow-overlap", "", "evaluate calibration rows too"}},
               true)),
           quantize};

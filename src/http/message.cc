@@ -124,10 +124,14 @@ std::string_view error_type(int status) {
   }
 }
 
-Response error_response(int status, const base::Error& error) {
+Response error_response(int status, const base::Error& error, std::string_view type) {
   return {status,
           {{"Content-Type", "application/json"}},
-          "{\"error\":" + quoted(error.what()) + ",\"error_type\":" + quoted(error_type(status)) + "}"};
+          "{\"error\":" + quoted(error.what()) + ",\"error_type\":" + quoted(type) + "}"};
+}
+
+Response error_response(int status, const base::Error& error) {
+  return error_response(status, error, error_type(status));
 }
 
 }  // namespace textmill::http

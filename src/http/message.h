@@ -141,7 +141,9 @@ int status_of(base::Kind kind);
 /// text-embeddings-inference's word for a status that is an error.
 std::string_view error_type(int status);
 
-/// A JSON body {"error":message,"error_type":word}.
+/// A JSON body {"error":message,"error_type":type}.
+Response error_response(int status, const base::Error& error, std::string_view type);
+/// The type by status.
 Response error_response(int status, const base::Error& error);
 
 }  // namespace textmill::http

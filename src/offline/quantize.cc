@@ -53,7 +53,10 @@ class Search {
 
  private:
   bool embeds() const { return !folder_.has_head(); }
+  /// Of items of a calibration.
+  size_t rows_of(size_t items) const { return embeds() ? (items + 1) / 2 : items; }
   void check_metric();
+  base::Path journal_file() const { return options_.output / "quantize.journal.json"; }
   Json header() const;
   void open_journal();
   std::vector<double> read_answers(const JsonView& view) const;
@@ -116,7 +119,7 @@ Json Search::header() const {
 }
 
 void Search::open_journal() {
-  base::Path path = options_.output / "quantize.journal.json";
+  base::Path path = journal_file();
   journal_ =
       Json::object({{"format_version", kFormatVersion}, {"search", header()}, {"trials", Json::Array()}});
   if (!fs::exists(path)) {
@@ -167,7 +170,7 @@ void Search::note(const Trial& trial) {
   Json::Array trials = *journal_.find("trials")->array();
   trials.push_back(std::move(entry));
   journal_.set("trials", std::move(trials));
-  base::write_file_durably(options_.output / "quantize.journal.json", format::to_text(journal_));
+  base::write_file_durably(journal_file(), format::to_text(journal_));
 }
 
 std::vector<bool> Search::choice(int kept) const {
@@ -289,8 +292,17 @@ Json Search::run() {
   base::FileLock lock(options_.output / ".lock");
   open_journal();
   model_.emplace(folder_, options_.quantizable, rows_.calibration, pool_, stop_);
-  runs_.emplace(model_->model(), model_->pooling(), rows_.evaluation, pool_, stop_);
   order_.resize(model_->layers());
+  if (!trials_.empty() && trials_.rbegin()->first > std::ssize(order_))
+    throw Error(Kind::invalid, fmt::format("{}: a trial keeps {} layers, of a model that has {}",
+                                           journal_file().string(), trials_.rbegin()->first, order_.size()));
+  if (size_t used = model_->calibrated(); used < rows_.calibration.size()) {
+    base::log(base::Level::warning, "calibration_cut",
+              {{"rows", rows_of(used)},
+               {"of", rows_of(rows_.calibration.size())},
+               {"reason", "all layers' inputs are held at once, in 1 GiB"}});
+  }
+  runs_.emplace(model_->model(), model_->pooling(), rows_.evaluation, pool_, stop_);
   std::iota(order_.begin(), order_.end(), 0);
   std::stable_sort(order_.begin(), order_.end(),
                    [&](int a, int b) { return model_->noise(a) > model_->noise(b); });
@@ -366,7 +378,7 @@ Json Search::result(int chosen, bool met) {
                        {"gap", gap(loss)},
                        {"within_goal", loss.within},
                        {"rows", rows_.evaluation.size()},
-                       {"calibration_rows", rows_.calibration.size()},
+                       {"calibration_rows", rows_of(model_->calibrated())},
                        {"scheme", options_.quantizable.scheme->name},
                        {"precision", tasks::name(format_)},
                        {"threads", pool_.threads()},

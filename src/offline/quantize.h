@@ -15,7 +15,7 @@ namespace textmill::offline {
 struct QuantizeOptions {
   base::Path model, data, output;
   base::Path
-      calibration;  // rows that need no label; by default the first of `data`, which are then not evaluated
+      calibration;  // rows that need no label; by default the first 64 of `data`, which are then not evaluated
   data::Columns
       columns;  // empty ones are guessed; of an embedder the label is a number, how alike two texts are
   std::optional<tasks::Metric> metric;  // by default accuracy, of an embedder spearman

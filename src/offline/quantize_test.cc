@@ -93,6 +93,16 @@ TEST_F(QuantizeTest, another_search_does_not_go_into_the_same_folder) {
   EXPECT_THROW(quantize(options, {}), base::Error) << "a model lies there";
 }
 
+TEST_F(QuantizeTest, a_journal_of_more_layers_than_there_are_is_refused) {
+  quantize(options, {});
+  auto journal = format::read_json(options.output / "quantize.journal.json");
+  auto trials = *journal.find("trials")->array();
+  trials.back().set("kept", 999);
+  journal.set("trials", std::move(trials));
+  base::write_file_durably(options.output / "quantize.journal.json", format::to_text(journal));
+  EXPECT_THROW(quantize(options, {}), base::Error);
+}
+
 TEST_F(QuantizeTest, calibration_rows_are_not_evaluated_unless_allowed) {
   auto rows = [&](const char* output) {
     options.output = folder.path() / output;
@@ -128,6 +138,7 @@ TEST_F(QuantizeTest, an_embedder_keeps_the_order_of_its_similarities) {
   options.relative = false;
   auto result = quantize(options, {});
   JsonView view(result, "result"), trial = view.at("trials").array()[1];
+  EXPECT_EQ(view.at("calibration_rows").integer(), 18) << "pairs, not texts";
   EXPECT_EQ(view.at("goal.metric").string(), "spearman");
   EXPECT_GT(trial.at("agreement").number(), 0.9);
   tasks::Encoder before(model.path(), options.encoder), after(options.output, options.encoder);
@@ -186,6 +197,12 @@ TEST_F(QuantizeTest, calibration_rows_need_no_label) {
   options.columns = {.text = "text", .text_pair = "", .label = "label"};
   auto result = quantize(options, {});
   EXPECT_EQ(JsonView(result, "").at("calibration_rows").integer(), 2);
+  std::string many = "text\n";
+  for (int i = 0; i < 150; i++) many += "the film was good\n";
+  base::write_file_durably(folder.path() / "texts.tsv", many);
+  options.output = folder.path() / "many";
+  result = quantize(options, {});
+  EXPECT_EQ(JsonView(result, "").at("calibration_rows").integer(), 150) << "of a file of its own all count";
 }
 
 TEST_F(QuantizeTest, the_nearest_is_the_one_that_most_resamples_keep) {

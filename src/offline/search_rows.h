@@ -18,7 +18,7 @@ struct SearchRow {
 
 struct SearchRows {
   std::vector<SearchRow> evaluation;
-  std::vector<tasks::PackedItem> calibration;
+  std::vector<tasks::PackedItem> calibration;  // of an embedder two a row
 };
 
 /// Reads and tokenizes all of `data`, of at most `max_length` tokens (ModelFolder::max_length). Throws invalid naming file and

@@ -31,10 +31,6 @@ struct Inputs {
   void read_all(const JsonView& inputs, const CallRequest& request, int& failing) {
     const Json::Array* list = inputs.value().array();
     if (!list || (!list->empty() && list->front().integer())) return call.items.push_back(read(inputs));
-    if (list->empty()) {
-      failing = 400;
-      inputs.fail("one input at least");
-    }
     check_count(list->size(), request.max_inputs, failing);
     for (const JsonView& input : inputs.array()) call.items.push_back(read(input));
   }

@@ -288,8 +288,8 @@ Call read_predict(const CallRequest& request, const Model& model, int& failing) 
   tasks::Truncation truncation = read_truncation(view);
   bool raw = view.get_boolean("raw_scores", false);
   JsonView inputs = view.at("inputs");
-  bool batch =
-      inputs.value().array() && !inputs.value().array()->empty() && inputs.value().array()->front().array();
+  const Json::Array* list = inputs.value().array();
+  bool batch = list && (list->empty() || list->front().array());
   Call call;
   if (batch) {
     auto sequences = inputs.array();
@@ -322,7 +322,7 @@ Json read_json_body(const CallRequest& request, int& failing) {
 }
 
 void check_count(size_t inputs, size_t most, int& failing) {
-  if (inputs == 0) fail("body: no input");
+  if (inputs == 0) throw NoInputs(base::Kind::invalid, "body: no inputs: expected one at least");
   if (inputs <= most) return;
   failing = 413;
   fail(fmt::format("body: {} inputs, at most {} in one request", inputs, most));

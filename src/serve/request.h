@@ -70,8 +70,12 @@ Read
 
 /// The JSON body; fails as 415 or 400.
 format::Json read_json_body(const CallRequest& request, int& failing);
-/// Before any of them is tokenized: throws invalid if there are none, or, `failing` becoming 413, more than the queue can
-/// ever hold.
+/// A request for nothing: status 400, of the type Empty.
+struct NoInputs : base::Error {
+  using base::Error::Error;
+};
+/// Before any of them is tokenized: throws NoInputs, or, `failing` becoming 413, invalid for more than the queue can ever
+/// hold.
 void check_count(size_t inputs, size_t most, int& failing);
 /// The row of each item of `outputs`. Throws internal naming one that is not finite.
 std::vector<std::span<const float>> rows_of(std::span<const float> outputs, int width);

@@ -20,10 +20,11 @@ constexpr std::string_view kOpenAi = "/v1/embeddings", kOpenAiShort = "/embeddin
 
 http::Response refuse(const std::string& path, int status, const base::Error& error) {
   base::log(base::Level::warning, "refused", {{"status", status}, {"error", error.what()}});
-  http::Response response = http::error_response(status, error);
+  const std::string_view type = dynamic_cast<const NoInputs*>(&error) ? "Empty" : http::error_type(status);
+  http::Response response = http::error_response(status, error, type);
   if (path == kOpenAi || path == kOpenAiShort) {
-    response.body = to_text(Json::object(
-        {{"message", error.what()}, {"code", status}, {"type", std::string(http::error_type(status))}}));
+    response.body =
+        to_text(Json::object({{"message", error.what()}, {"code", status}, {"type", std::string(type)}}));
   }
   if (status == 429 || status == 503) response.headers.set("Retry-After", "1");
   return response;
@@ -146,7 +147,7 @@ http::Response Service::call(http::Request& request, Read* read) const {
               answer = pending->answer();
               return true;
             }}};
-  } catch (const base::Error& error) {
+  } catch (const NoInputs& error) { return refuse(path, 400, error); } catch (const base::Error& error) {
     return refuse(path, error.kind() == base::Kind::unavailable ? 503 : failing, error);
   }
 }

@@ -105,6 +105,7 @@ void Quantizable::calibrate(std::span<const PackedItem> items, nn::kernel::Pool&
     if (left < 0 && batch.sequences() > 0) break;
     batch.add(item.input_ids, item.type_ids);
   }
+  calibrated_ = static_cast<size_t>(batch.sequences());
   engine.run(batch.fill(inputs, plan.recording));
   std::map<int, std::vector<Matrix*>> readers;
   for (Matrix& layer : layers_) {

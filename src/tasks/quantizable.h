@@ -30,6 +30,8 @@ class Quantizable {
   Quantizable(const ModelFolder& folder, const QuantizableOptions& options, std::span<const PackedItem> items,
               nn::kernel::Pool& pool, const std::stop_token& stop);
 
+  /// How many of the items, from the first, it was calibrated with.
+  size_t calibrated() const { return calibrated_; }
   models::TextClassifier& model() { return *model_; }
   std::optional<models::Pooling> pooling() const { return pooling_; }  // of one that embeds
   /// The weights of the body's linear layers, in the order of the checkpoint.
@@ -73,6 +75,7 @@ class Quantizable {
   std::unique_ptr<models::TextClassifier> model_;
   std::optional<models::Pooling> pooling_;
   std::vector<Matrix> layers_, tables_;
+  size_t calibrated_ = 0;
   std::vector<const nn::Weight*> linear_;  // layers_ and those of the head
 };
 

@@ -167,7 +167,9 @@ def test_predict_route(build, tmp_path):
             assert (best.label, best.score) == (one[0]["label"], pytest.approx(one[0]["score"]))
         status, answer, _ = server.ask({"inputs": "a", "parameters": {"top_k": 1}}, path="/predict")
         assert status == 422 and "parameters.top_k" in json.loads(answer)["error"]
-        for inputs in ([], ["a", "b", "c"], 3, [["a", "b", "c"]], [[]]):
+        status, answer, _ = server.ask({"inputs": []}, path="/predict")
+        assert status == 400 and json.loads(answer)["error_type"] == "Empty"
+        for inputs in (["a", "b", "c"], 3, [["a", "b", "c"]], [[]]):
             status, answer, _ = server.ask({"inputs": inputs}, path="/predict")
             assert status == 422 and "inputs" in json.loads(answer)["error"], answer
         status, answer, _ = server.ask({"inputs": "great"}, path="/embed")
@@ -176,7 +178,8 @@ def test_predict_route(build, tmp_path):
 
 BAD = [
     ("/embed", "{", 400, "body"),
-    ("/embed", {"inputs": []}, 400, "inputs"),
+    ("/embed", {"inputs": []}, 400, "no inputs"),
+    ("/v1/embeddings", {"input": []}, 400, "no inputs"),
     ("/embed", {"inputs": ""}, 422, "inputs"),
     ("/embed", {"inputs": [["a"]]}, 422, "inputs[0]"),
     ("/embed", {"inputs": [2, 10**6]}, 422, "input_ids[1]"),
@@ -196,6 +199,8 @@ BAD = [
 def test_bad_requests_are_named(server, path, body, status, named):
     got, answer, _ = server.ask(body, path=path)
     assert got == status and named in json.loads(answer).get("error", "") + json.loads(answer).get("message", ""), answer
+    kind = json.loads(answer).get("error_type") or json.loads(answer)["type"]
+    assert kind == ("Empty" if "no inputs" in named else "Backend" if status == 424 else "Validation"), answer
     assert server.get("/health")[0] == 200
 
 

@@ -174,7 +174,7 @@ BAD = [
     ('"just a string"', "application/json", 422, "inputs"),
     ({"text": "x"}, "application/json", 422, "inputs"),
     ({"inputs": 3}, "application/json", 422, "inputs"),
-    ({"inputs": []}, "application/json", 422, "no input"),
+    ({"inputs": []}, "application/json", 400, "no input"),
     ({"inputs": ["a", {"txt": "b"}]}, "application/json", 422, "txt"),
     ({"inputs": "a", "parameters": {"top_k": 0}}, "application/json", 422, "top_k"),
     ({"inputs": "a", "parameters": {"temperature": 1}}, "application/json", 422, "temperature"),

@@ -374,4 +374,4 @@ def test_folders_that_the_command_writes(scheme, layout, tmp_path, logits, textm
         assert torch.allclose(found, reference(model, ids), atol=1e-4)
     scores = json.loads(textmill("evaluate", small, "--data", tmp_path / "data.tsv", "--precision", "bf16").stdout)
     assert scores["count"] == 150
-    assert json.loads(textmill("describe", small).stdout)["quantization"] == scheme if layout == "textmill" else layout
+    assert json.loads(textmill("describe", small).stdout)["quantization"] == (scheme if layout == "textmill" else layout)
