@@ -1,5 +1,7 @@
 #include "serve/server.h"
 
+#include <malloc.h>
+
 #include <condition_variable>
 #include <mutex>
 
@@ -82,9 +84,18 @@ Model model_of(tasks::Encoder& encoder, const ServeOptions& options) {
       .info = info_of(encoder, options, id)};
 }
 
+/// malloc keeps what threads have freed, each in an arena of its own: after many requests at once more than the plan of what is
+/// resident allows for. Large blocks and what lies free at an arena's end go back to the system.
+void give_back_what_is_freed() {
+  constexpr int kLargest = 256 << 10;
+  ::mallopt(M_MMAP_THRESHOLD, kLargest);
+  ::mallopt(M_TRIM_THRESHOLD, kLargest);
+}
+
 }  // namespace
 
 int serve(const ServeOptions& options, const base::StopSignals& signals) {
+  give_back_what_is_freed();
   Service service(options.max_body);
   const http::Router& router = service.router();
   http::Server server({.host = options.host,

@@ -1,6 +1,8 @@
 """What `describe` says a server will have in memory is what it then has."""
 
 import json
+import random
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -37,6 +39,20 @@ def test_serving_takes_what_the_plan_says(build, textmill, minilm, in_few_bits, 
             server.json({"inputs": batch}, path="/embed")
         measured = server.resident()
     assert measured == pytest.approx(described["memory"]["serve"][precision], rel=0.10), f"{measured / 1e6:.1f} MB"
+
+
+@pytest.mark.parametrize("clients, texts, words", [(16, 8, 150), (1, 512, 8)])
+def test_many_at_once_take_no_more(build, textmill, in_few_bits, clients, texts, words):
+    """What the threads of many requests have freed is the system's again."""
+    folder = in_few_bits / "w8a8-dynamic"
+    planned = json.loads(textmill("describe", folder).stdout)["memory"]["serve"]["bf16"]
+    vocabulary = [word for word in (folder / "vocab.txt").read_text().split() if word.isalpha()]
+    bodies = [{"inputs": [" ".join(random.Random(i * texts + j).choices(vocabulary, k=words)) for j in range(texts)]} for i in range(4 * clients)]
+    with ModelServer(build, folder) as server, ThreadPoolExecutor(clients) as pool:
+        for answer in pool.map(lambda body: server.json(body, path="/embed"), bodies):
+            assert len(answer) == texts
+        measured = server.resident()
+    assert measured <= 1.10 * planned, f"{measured / 1e6:.1f} of {planned / 1e6:.1f} MB"
 
 
 def test_weights_of_4_bits_take_few_bytes(textmill, minilm, in_few_bits):

@@ -206,7 +206,7 @@ def test_bad_requests_are_named(server, body, content_type, status, named):
     got, answer, _ = server.ask(body, content_type)
     assert got == status, answer
     said = json.loads(answer)
-    assert named in said.pop("error") and said == {"error_type": "Validation"}, answer
+    assert named in said.pop("error") and said == {"error_type": "Empty" if named == "no input" else "Validation"}, answer
     assert server.alive()
 
 
