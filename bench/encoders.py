@@ -32,8 +32,16 @@ def peer(name: str, *arguments):
 class Bench:
     """What the rows share: a work folder, the number of rounds, models made once."""
 
-    def __init__(self, work: Path, rounds: int, peaks: dict):
-        self.work, self.rounds, self.peaks = work, rounds, peaks
+    def __init__(self, work: Path, rounds: int):
+        self.work, self.rounds, self.peaks = work, rounds, {}
+
+    def measure_peaks(self) -> None:
+        """The best that was seen so far: others on the machine take from a peak what they would take from a row."""
+        now = run_json(BUILD / "bench" / "bench_peaks", 2)
+        self.peaks = {name: [max(pair) for pair in zip(rates, self.peaks.get(name, rates))] for name, rates in now.items() if name != "threads"}
+        print(f"peaks (1, 2 threads): {json.dumps(self.peaks)}", flush=True)
+        if self.peaks.get("int8_gops", [0, 0])[1] < 1500:
+            print("this machine's int8 peak is below 1,500 GOP/s on 2 threads: its 512-bit instructions run on 256-bit data paths")
 
     def of_peak(self, model: Path, precision: str, tokens_per_second: float, training: bool = False) -> str:
         """What the linear layers' products alone (forward, or forward and backward) take of the measured peak on 2 threads."""

@@ -172,16 +172,13 @@ def main() -> None:
         return
     if unknown := set(args.rows) - {f.__name__ for f in ROWS}:
         raise SystemExit(f"no such row: {', '.join(sorted(unknown))}; --list names them")
-    peaks = run_json(BUILD / "bench" / "bench_peaks", 2)
-    print(f"peaks (1, 2 threads): {json.dumps(peaks)}")
-    if peaks.get("int8_gops", [0, 0])[1] < 1500:
-        print("this machine's int8 peak is below 1,500 GOP/s on 2 threads: its 512-bit instructions run on 256-bit data paths")
     with tempfile.TemporaryDirectory(prefix="textmill-bench-") as temporary:
         work = args.work or Path(temporary)
         work.mkdir(parents=True, exist_ok=True)
-        bench = Bench(work, args.rounds, peaks)
+        bench = Bench(work, args.rounds)
         for measure in ROWS:
             if not args.rows or measure.__name__ in args.rows:
+                bench.measure_peaks()
                 print(f"{measure.__name__}: {measure.__doc__}", flush=True)
                 measure(bench)
     print("\n| work | textmill | peer | reached |\n|---|---|---|---|")
