@@ -20,6 +20,10 @@ namespace {
 
 constexpr int kNibble[] = {0, 4, 1, 5, 2, 6, 3, 7};  // where AWQ keeps each of 8 output channels
 
+// Of bitsandbytes, beside a weight in 4 bits.
+const std::string kNf4State = "weight.quant_state.bitsandbytes__nf4",
+                  kFp4State = "weight.quant_state.bitsandbytes__fp4";
+
 template <class T>
 const T* numbers(const StoredTensor& tensor) {
   return reinterpret_cast<const T*>(tensor.bytes.data());
@@ -143,8 +147,7 @@ void Packed::load_groups(const Find& find) {
 }
 
 void Packed::load_4bit(const Find& find) {
-  const std::string any = "weight.quant_state.bitsandbytes__";
-  const std::string state_name = any + (find(any + "fp4") ? "fp4" : "nf4");
+  const std::string state_name = find(kFp4State) ? kFp4State : kNf4State;
   const StoredTensor* stored = find(state_name);
   if (!stored) fail(state_name, "missing, as is fp4");
   std::string text(numbers<char>(*stored), stored->bytes.size());
@@ -159,7 +162,11 @@ void Packed::load_4bit(const Find& find) {
     state.at("dtype").fail("float32, float16 or bfloat16");
   }
   int64_t count = rows_ * cols_, blocks = (count + block_ - 1) / block_;
-  bytes_ = numbers<uint8_t>(take(find, "weight", {"U8"}, {(count + 1) / 2, 1}));
+  // The same bytes under any type (bnb_4bit_quant_storage).
+  const StoredTensor* weight = find("weight");
+  const int64_t element = weight && weight->dtype != "U8" ? weight->dtype == "F32" ? 4 : 2 : 1;
+  bytes_ =
+      numbers<uint8_t>(take(find, "weight", {"U8", "F16", "BF16", "F32"}, {(count + 1) / (2 * element), 1}));
   table_ = numbers<float>(take(find, "weight.quant_map", {"F32"}, {16}));
   take(find, state_name, {"U8"}, {std::ssize(text)});
   block_scales_.resize(blocks);
@@ -188,7 +195,9 @@ std::shared_ptr<const Packed> Packed::load(const PackedFormat& format, int64_t r
       packed->load_groups(find);
       break;
     case PackedLayout::bnb_4bit:
-      if (auto* weight = find("weight"); !weight || weight->dtype != "U8") return nullptr;
+      if (auto* weight = find("weight");
+          !weight || (weight->dtype != "U8" && !find(kNf4State) && !find(kFp4State)))
+        return nullptr;
       packed->load_4bit(find);
       break;
     case PackedLayout::bnb_8bit:

@@ -84,15 +84,16 @@ def test_awq_and_gptq_are_read_to_the_bit(layout, bits, group, weights):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("kind", ["nf4", "fp4"])
 @pytest.mark.parametrize("nested", [False, True])
-@pytest.mark.parametrize("shape", [(40, 64), (7, 33)])
-def test_bitsandbytes_4_bit(kind, nested, dtype, shape, weights):
+@pytest.mark.parametrize("shape, storage", [((40, 64), torch.uint8), ((7, 33), torch.uint8), ((40, 64), torch.float16), ((7, 33), torch.float32)])
+def test_bitsandbytes_4_bit(kind, nested, dtype, shape, storage, weights):
     torch.manual_seed(1)
     w = torch.randn(shape).to(dtype)
-    packed, state = F.quantize_4bit(w, blocksize=64, compress_statistics=nested, quant_type=kind)
+    packed, state = F.quantize_4bit(w, blocksize=64, compress_statistics=nested, quant_type=kind, quant_storage=storage)
     tensors = {"layer.weight": packed, **{"layer.weight." + k: v for k, v in state.as_dict(packed=True).items()}}
     found = weights("read", {k: v.numpy() for k, v in tensors.items()}, 4, 0, "bnb_4bit", shape)["read"]
     # The definition ...
-    codes = np.stack([packed.numpy() >> 4, packed.numpy() & 15], -1).ravel()[: w.numel()]
+    codes = packed.view(torch.uint8).numpy().ravel()
+    codes = np.stack([codes >> 4, codes & 15], -1).ravel()[: w.numel()]
     absmax = tensors["layer.weight.absmax"].numpy()
     if nested:
         absmax = tensors["layer.weight.nested_quant_map"].numpy()[absmax] * tensors["layer.weight.nested_absmax"].numpy().repeat(256)[: len(absmax)]
