@@ -73,7 +73,8 @@ Command quantize_command() {
                {"output", "DIR",
                 "the quantized model, with pareto.json and pareto.html; goes on where it was killed", true},
                {"metric", "accuracy|f1|macro_f1|spearman",
-                "what must stay (accuracy); f1 is of the positive label of two; an embedder's is spearman"},
+                "what must stay (accuracy); f1 is of the positive label of two, of more labels macro_f1; an "
+                "embedder's is spearman"},
                {"positive", "LABEL", "the label whose F1 counts (the second of two)"},
                {"max-loss", "X", "share of the metric in f32 that may be lost (0.01)"},
                {"max-loss-absolute", "X", "the same as a difference"},
