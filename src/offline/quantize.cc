@@ -101,14 +101,15 @@ const char* layout_name(std::optional<nn::PackedLayout> layout) {
 
 void Search::check_metric() {
   metric_ = options_.metric.value_or(embeds() ? tasks::Metric::spearman : tasks::Metric::accuracy);
-  // Said by its name: of more labels than two none is the positive one.
+  if (embeds() != (metric_ == tasks::Metric::spearman)) {
+    throw Error(Kind::invalid,
+                fmt::format("--metric {}: {} {}", tasks::name(metric_), options_.model.string(),
+                            embeds() ? "has no classification head: it embeds, which spearman measures"
+                                     : "is a classifier; spearman measures a folder without a head"));
+  }
+  // Of more labels than two none is the positive one.
   if (metric_ == tasks::Metric::f1 && !options_.positive && folder_.labels().size() != 2)
     metric_ = tasks::Metric::macro_f1;
-  if (embeds() == (metric_ == tasks::Metric::spearman)) return;
-  throw Error(Kind::invalid,
-              fmt::format("--metric {}: {} {}", tasks::name(metric_), options_.model.string(),
-                          embeds() ? "has no classification head: it embeds, which spearman measures"
-                                   : "is a classifier; spearman measures a folder without a head"));
 }
 
 /// What must be equal for trials of an earlier run to count.
