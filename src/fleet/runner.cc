@@ -387,7 +387,7 @@ class Runner {
   void finish(End end) {
     for (const auto& host : task_.hosts)
       remove_groups(fmt::format("{}-{}", folder_.path.filename().string(), host));
-    make_room(folder_, task_, Left::what_is_kept);
+    make_room(folder_, task_, Left::what_may_be_kept);
     if (artifacts_) keep(end);
     make_room(folder_, task_, Left::nothing);
     journal_.add("end",
@@ -404,7 +404,8 @@ class Runner {
         if (task_.pack != Task::Pack::nothing) artifacts_->pack(end.outcome == "failed");
         return;
       } catch (const std::exception& error) {
-        const bool full = is_short(folder_.path), ours = full && shortage_ && shortage_->is_ours();
+        const bool full = is_of_full_disk(error, folder_.path),
+                   ours = full && shortage_ && shortage_->is_ours();
         if (full && base::steady_now() < begun + (ours ? kWaitForOwnRoom : kWaitForRoom)) continue;
         const std::string words = (full ? "the disk is full: " : "") + words_of(error);
         if (end.outcome == "failed") return log(task_.hosts[0], "Not all was kept: " + words);

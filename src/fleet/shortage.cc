@@ -7,6 +7,7 @@
 #include <tuple>
 #include <utility>
 
+#include "base/error.h"
 #include "fleet/attempt.h"
 #include "fleet/cache.h"
 
@@ -22,9 +23,16 @@ uint64_t free_at(const base::Path& folder) {
   return error ? kLeastFree : space.available;
 }
 
+bool is_short(const base::Path& folder) { return free_at(folder) < kLeastFree; }
+
 }  // namespace
 
-bool is_short(const base::Path& folder) { return free_at(folder) < kLeastFree; }
+bool is_of_full_disk(const std::exception& error, const base::Path& folder) {
+  const auto* ours = dynamic_cast<const base::Error*>(&error);
+  const auto* systems = dynamic_cast<const std::system_error*>(&error);
+  return is_short(folder) && ((ours && ours->kind() == base::Kind::unavailable) ||
+                              (systems && systems->code() == std::errc::no_space_on_device));
+}
 
 void make_room(const AttemptFolder& folder, const Task& task, Left left) {
   if (!is_short(folder.path)) return;
@@ -32,9 +40,11 @@ void make_room(const AttemptFolder& folder, const Task& task, Left left) {
   for (const auto& host : task.hosts) {
     if (::geteuid() != 0) open_up(folder.path / host);
     std::filesystem::directory_iterator entry(folder.path / host, ignored), end;
-    for (; !ignored && entry != end; entry.increment(ignored))
-      if (left == Left::nothing || entry->path() != folder.root(host))
+    for (; !ignored && entry != end; entry.increment(ignored)) {
+      const base::Path name = entry->path().filename();  // links of a model may lead to its inputs
+      if (left == Left::nothing || name == "tmp" || name == "container")
         std::filesystem::remove_all(entry->path(), ignored);
+    }
   }
 }
 

@@ -9,12 +9,12 @@
 
 namespace textmill::fleet {
 
-/// Less than 256 MiB are left where a folder is.
-bool is_short(const base::Path& folder);
+/// Whether an error comes of a full disk where a folder is: less than 256 MiB are left there.
+bool is_of_full_disk(const std::exception& error, const base::Path& folder);
 
-enum class Left { what_is_kept, nothing };
-/// On a short disk, removes what a program has left that is over, but for what is yet to be kept: its scratch files, then all.
-/// How an attempt ended needs room, here and in the server's database.
+enum class Left { what_may_be_kept, nothing };
+/// On a short disk, removes what a program has left that is over: its scratch files, or all, once what is to be kept lies
+/// elsewhere. How an attempt ended needs room, here and in the server's database.
 void make_room(const AttemptFolder& folder, const Task& task, Left left);
 
 /// Says which programs end before a full disk stops all others: those that fill it.
