@@ -9,20 +9,25 @@ namespace textmill::fleet {
 using base::Path;
 
 // Made by CMake from src/fleet/python/.
-extern const std::string_view kServePy, kTrainPy;
+extern const std::string_view kServePy, kTrainPy, kRequirementsPy;
 
 Path python_folder(const Path& data_folder) {
-  std::string all = std::string(kServePy) + std::string(kTrainPy);
+  const std::pair<const char*, std::string_view> files[] = {
+      {"serve.py", kServePy}, {"train.py", kTrainPy}, {kRequirementsScript, kRequirementsPy}};
+  std::string all;
+  for (const auto& [name, text] : files) all += text;
   Path folder = data_folder / "cache/python" / base::sha256_hex(all).substr(0, 16);
-  if (!std::filesystem::exists(folder / "train.py")) {
-    std::filesystem::create_directories(folder);
-    base::write_file_durably(folder / "serve.py", kServePy);
-    base::write_file_durably(folder / "train.py", kTrainPy);
-  }
   using std::filesystem::perms;  // programs may be another user's
-  for (const Path& path : {folder, folder / "serve.py", folder / "train.py"})
+  auto show = [](const Path& path) {
     std::filesystem::permissions(path, perms::others_read | perms::others_exec,
                                  std::filesystem::perm_options::add);
+  };
+  std::filesystem::create_directories(folder);
+  show(folder);
+  for (const auto& [name, text] : files) {
+    if (!std::filesystem::exists(folder / name)) base::write_file_durably(folder / name, text);
+    show(folder / name);
+  }
   return folder;
 }
 

@@ -7,5 +7,7 @@ namespace textmill::fleet {
 /// The folder with the Python files that this program carries (src/fleet/python/), below a data folder; written when it
 /// is not there. Its name changes with what is in it.
 base::Path python_folder(const base::Path& data_folder);
+/// The one there that installs what a requirements.txt names: SCRIPT REQUIREMENTS.TXT FOLDER.
+inline constexpr const char* kRequirementsScript = "textmill_requirements.py";
 
 }  // namespace textmill::fleet

@@ -1,6 +1,7 @@
 #include "fleet/requirements.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <filesystem>
 #include <memory>
@@ -12,6 +13,7 @@
 #include "fleet/inputs.h"
 #include "fleet/job_task.h"
 #include "fleet/journal.h"
+#include "fleet/python.h"
 #include "format/archive.h"
 #include "store/objects.h"
 
@@ -27,10 +29,21 @@ constexpr size_t kLastLines = 5;
 constexpr auto kMostTime = std::chrono::hours(1);
 constexpr auto kGrace = std::chrono::seconds(1);  // what pip had begun is thrown away
 constexpr const char *kHost = "pip", *kInput = "requirements";
-constexpr const char* kPip =
-    "base=${SAGEMAKER_BASE_DIR:-/opt/ml}; exec \"$0\" -m pip install -q --disable-pip-version-check "
-    "--no-cache-dir "
-    "--target \"$base/model\" -r \"$base/input/data/requirements/requirements.txt\"";
+constexpr const char* kInstall =
+    "base=${SAGEMAKER_BASE_DIR:-/opt/ml}; exec \"$0\" \"$1\" "
+    "\"$base/input/data/requirements/requirements.txt\" "
+    "\"$base/model\"";
+
+/// What an environment has, a line each: what is installed beside it depends on that. pip's folders have names and versions.
+std::string packages_of(const Path& environment) {
+  std::set<std::string> names;
+  std::error_code none;
+  for (const auto& python : std::filesystem::directory_iterator(environment / "lib", none))
+    for (const char* kind : {"site-packages", "dist-packages"})
+      for (const auto& entry : std::filesystem::directory_iterator(python.path() / kind, none))
+        names.insert(entry.path().filename());
+  return fmt::format("{}\n", fmt::join(names, "\n"));
+}
 
 /// A line that names a file beside it: "-r other.txt", "./package", "package @ file:x".
 bool names_files(std::string_view text) {
@@ -56,7 +69,7 @@ Path Requirements::install(const Path& environment, const std::string& text, con
   bool nothing = text.find_first_not_of(" \t\r\n") == text.npos;
   if (nothing || names_files(text)) return {};
   Settings settings;
-  std::string all = environment.string() + '\n' + text;
+  std::string all = environment.string() + '\n' + packages_of(environment) + text;
   for (const auto& [variable, value] : task.environment) {
     if (!variable.starts_with("PIP_") || variable == "PIP_TARGET") continue;  // that is ours
     settings[variable] = value;
@@ -104,8 +117,9 @@ void Requirements::run(const Path& environment, const std::string& text, const S
   remove_attempt(place);
   std::filesystem::create_directories(place.input(kHost, kInput));
   base::write_file_durably(place.input(kHost, kInput) / "requirements.txt", text);
+  const Path python = python_folder(store_.folder());
   Task task{.name = "requirements.txt",
-            .command = {"/bin/sh", "-c", kPip, environment / "bin/python"},
+            .command = {"/bin/sh", "-c", kInstall, environment / "bin/python", python / kRequirementsScript},
             .environment = settings,
             .hosts = {kHost},
             .grace = kGrace,
@@ -115,6 +129,7 @@ void Requirements::run(const Path& environment, const std::string& text, const S
             .pack = Task::Pack::nothing,
             .notes = {}};
   for (const Path& path : python_paths(environment)) task.visible.push_back(path);
+  task.visible.push_back(python);
   write_task(place.task(), task);
   start_runner(place);
   {

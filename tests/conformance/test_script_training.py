@@ -7,6 +7,7 @@ import importlib.util
 import io
 import json
 import os
+import shutil
 import sys
 import tarfile
 import threading
@@ -46,25 +47,30 @@ def environment(server):
     return folder
 
 
+def wheel(name, version, text, requires=""):
+    """A package of one module: its file's name and bytes."""
+    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n" + (f"Requires-Dist: {requires}\n" if requires else "")
+    files = {f"{name}/__init__.py": text, f"{name}-{version}.dist-info/METADATA": metadata,
+             f"{name}-{version}.dist-info/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"}
+    record = "".join(f"{path},sha256={base64.urlsafe_b64encode(hashlib.sha256(data.encode()).digest()).rstrip(b'=').decode()},{len(data)}\n" for path, data in files.items())
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as out:
+        for path, data in (files | {f"{name}-{version}.dist-info/RECORD": record}).items():
+            out.writestr(path, data)
+    return f"{name}-{version}-py3-none-any.whl", buffer.getvalue()
+
+
 @pytest.fixture(scope="module")
 def index():
-    """A package index on loopback with one package: the line that names it, what it was asked for."""
-    files = {"tinypackage/__init__.py": b"WORD = 'tiny'\n",
-             "tinypackage-1.0.dist-info/METADATA": b"Metadata-Version: 2.1\nName: tinypackage\nVersion: 1.0\n",
-             "tinypackage-1.0.dist-info/WHEEL": b"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"}
-    record = "".join(f"{name},sha256={base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b'=').decode()},{len(data)}\n" for name, data in files.items())
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as wheel:
-        for name, data in (files | {"tinypackage-1.0.dist-info/RECORD": record.encode()}).items():
-            wheel.writestr(name, data)
+    """A package index on loopback: the line that names it, what it was asked for. The package outer needs the package inner."""
+    wheels = dict([wheel("tinypackage", "1.0", "WORD = 'tiny'\n"), wheel("outer", "1.0", "import inner\n", "inner>=1"), wheel("inner", "2.0", "VERSION = 2\n")])
     asked = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             asked.append(self.path)
-            pages = {"/simple/tinypackage/": b'<a href="/tinypackage-1.0-py3-none-any.whl">tinypackage-1.0-py3-none-any.whl</a>',
-                     "/tinypackage-1.0-py3-none-any.whl": buffer.getvalue()}
-            body = pages.get(self.path)
+            links = [f'<a href="/{name}">{name}</a>' for name in wheels if self.path == f"/simple/{name.partition('-')[0]}/"]
+            body = "".join(links).encode() or wheels.get(self.path[1:])
             self.send_response(200 if body else 404)
             self.send_header("Content-Type", "text/html" if self.path.endswith("/") else "application/zip")
             self.send_header("Content-Length", str(len(body or b"")))
@@ -81,14 +87,16 @@ def index():
 
 
 def packed(files, **header):
+    """Files, by path: text or bytes."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
         for path, text in files.items():
             info = tarfile.TarInfo(path)
-            info.size = len(text)
+            data = text if isinstance(text, bytes) else text.encode()
+            info.size = len(data)
             for field, value in header.items():
                 setattr(info, field, value)
-            tar.addfile(info, io.BytesIO(text.encode()))
+            tar.addfile(info, io.BytesIO(data))
     return buffer.getvalue()
 
 
@@ -134,6 +142,32 @@ def test_requirements_are_installed_once(server, train, index):
     assert any(path.endswith(".whl") for path in before)
     jobs.append(train(files, epochs=1))
     assert [model_of(server, job)["seen.json"]["word"] for job in jobs] == ["tiny", "tiny"] and asked == before
+
+
+def test_what_the_environment_has_stays(server, train, environment, index):
+    """As pip does in an environment: what fits is neither fetched nor replaced; what does not is there in its place."""
+    site, = environment.glob("lib/python*/site-packages")
+    with zipfile.ZipFile(io.BytesIO(wheel("inner", "1.0", "VERSION = 1\n")[1])) as older:
+        older.extractall(site)
+    source, asked = index
+    try:
+        for wanted, version in (("outer", 1), ("inner>=2", 2)):
+            before = len(asked)
+            job = train({"entry.py": f"import {wanted[:5]}, inner\nprint('inner', inner.VERSION)\n", "requirements.txt": source + wanted})
+            assert job["TrainingJobStatus"] == "Completed", job
+            assert f"inner {version}" in log_of(server.client("logs"), job["TrainingJobName"])
+            assert any("inner" in path for path in asked[before:]) == (version == 2)
+    finally:
+        for folder in site.glob("inner*"):
+            shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("line", ["mine-1.0-py3-none-any.whl", "./mine-1.0-py3-none-any.whl", "-r more.txt"])
+def test_requirements_name_files_beside_them(server, train, line):
+    name, data = wheel("mine", "1.0", "WORD = 'mine'\n")
+    job = train({"entry.py": "import mine\nprint(mine.WORD)\n", name: data, "more.txt": name, "requirements.txt": line})
+    assert job["TrainingJobStatus"] == "Completed", job
+    assert "mine" in log_of(server.client("logs"), job["TrainingJobName"])
 
 
 def test_requirements_come_from_the_index_that_the_job_names(server, train, index):
@@ -251,7 +285,7 @@ def test_packages_that_never_come_keep_nobody_waiting(build, tmp_path, textmill)
         s3.create_bucket(Bucket="jobs")
         python = server.folder / "environments/pytorch/bin/python"
         python.parent.mkdir(parents=True)
-        python.write_text('#!/bin/sh\ncase "$*" in *pip*) trap "" TERM; while :; do sleep 1; done;; esac\n')
+        python.write_text('#!/bin/sh\ncase "$*" in *requirements*) trap "" TERM; while :; do sleep 1; done;; esac\n')
         python.chmod(0o755)
         runs = lambda: len(list((server.folder / "cache/requirements").glob("*.partial/journal")))
 
@@ -300,7 +334,11 @@ distributed.destroy_process_group()
 def serve():
     spec = importlib.util.spec_from_file_location("serve", ROOT / "src/fleet/python/serve.py")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    sys.path.insert(0, os.path.dirname(spec.origin))  # what it stands beside
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.pop(0)
     return module
 
 

@@ -12,12 +12,13 @@ import inspect
 import io
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import threading
 import traceback
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import textmill_requirements
 
 BASE = os.environ.get("SAGEMAKER_BASE_DIR", "/opt/ml")
 MODEL = os.path.join(BASE, "model")
@@ -38,8 +39,8 @@ def install_requirements():
     elif os.path.exists(wanted):
         target = tempfile.mkdtemp(prefix="requirements-")
         print(f"installing {wanted}", flush=True)
-        subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-cache-dir",
-                        "--target", target, "-r", wanted], check=True)
+        if textmill_requirements.install(wanted, target):
+            sys.exit("the packages of code/requirements.txt could not be installed")
         sys.path.insert(0, target)
 
 

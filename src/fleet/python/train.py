@@ -21,6 +21,8 @@ import traceback
 import urllib.parse
 import urllib.request
 
+import textmill_requirements
+
 BASE = os.environ.get("SAGEMAKER_BASE_DIR", "/opt/ml")
 INPUT, CODE = os.path.join(BASE, "input"), os.path.join(BASE, "code")
 CONFIG = os.path.join(INPUT, "config")
@@ -187,8 +189,7 @@ def install_requirements(folder):
         return None
     target = tempfile.mkdtemp(prefix="requirements-")
     print(f"installing {wanted}", flush=True)
-    done = subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-cache-dir", "--target", target, "-r", wanted])
-    if done.returncode:
+    if textmill_requirements.install(wanted, target):
         raise Failed("the packages of requirements.txt could not be installed; the job's log says why")
     return target
 
