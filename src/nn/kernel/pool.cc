@@ -86,6 +86,7 @@ void Pool::run(int tasks, Call call) {
 
 void Pool::work(int thread) {
   Member& self = members_[thread];
+  if (thread != 0) settle(thread);  // pulled when its last task was just done
   for (int task; take(thread, task);) {
     self.holds.store(true, std::memory_order_relaxed);
     call_.function(call_.context, task, thread);
