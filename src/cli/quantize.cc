@@ -85,7 +85,8 @@ Command quantize_command() {
                {"layout", "textmill|gptq|awq",
                 "whose checkpoints' layout the linear layers are written in (textmill)"},
                {"calibration", "F",
-                "rows to calibrate with, without labels: as many as 1 GiB holds the inputs of all layers for "
+                "rows to calibrate with, without labels: as many of the first 4,096 as 1 GiB holds the "
+                "inputs of all layers for "
                 "(the first 64 of --data)",
                 true},
                {"allow-overlap", "", "evaluate calibration rows too"}},
