@@ -119,12 +119,10 @@ std::string in_channel(const Json& body, const std::string& path) {
   return {};
 }
 
-/// Its programs come first, as in an image; what a job installs by itself goes beside it, which is read-only.
+/// Its programs come first, as in an image.
 void use_python(Task& task, const Path& environment) {
   task.environment.emplace("PATH",
                            (environment / "bin").string() + ":/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin");
-  task.environment.emplace("PIP_TARGET", "/tmp/packages");
-  task.environment.emplace("PYTHONPATH", "/tmp/packages");
 }
 
 }  // namespace

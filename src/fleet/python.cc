@@ -9,11 +9,11 @@ namespace textmill::fleet {
 using base::Path;
 
 // Made by CMake from src/fleet/python/.
-extern const std::string_view kServePy, kTrainPy, kRequirementsPy;
+extern const std::string_view kServePy, kTrainPy, kEnvironmentPy;
 
 Path python_folder(const Path& data_folder) {
   const std::pair<const char*, std::string_view> files[] = {
-      {"serve.py", kServePy}, {"train.py", kTrainPy}, {kRequirementsScript, kRequirementsPy}};
+      {"serve.py", kServePy}, {"train.py", kTrainPy}, {kEnvironmentScript, kEnvironmentPy}};
   std::string all;
   for (const auto& [name, text] : files) all += text;
   Path folder = data_folder / "cache/python" / base::sha256_hex(all).substr(0, 16);

@@ -7,7 +7,7 @@ namespace textmill::fleet {
 /// The folder with the Python files that this program carries (src/fleet/python/), below a data folder; written when it
 /// is not there. Its name changes with what is in it.
 base::Path python_folder(const base::Path& data_folder);
-/// The one there that installs what a requirements.txt names: SCRIPT REQUIREMENTS.TXT FOLDER.
-inline constexpr const char* kRequirementsScript = "textmill_requirements.py";
+/// The one there that runs a command in an environment of its own, or installs what a requirements.txt names.
+inline constexpr const char* kEnvironmentScript = "textmill_environment.py";
 
 }  // namespace textmill::fleet

@@ -30,7 +30,7 @@ constexpr auto kMostTime = std::chrono::hours(1);
 constexpr auto kGrace = std::chrono::seconds(1);  // what pip had begun is thrown away
 constexpr const char *kHost = "pip", *kInput = "requirements";
 constexpr const char* kInstall =
-    "base=${SAGEMAKER_BASE_DIR:-/opt/ml}; exec \"$0\" \"$1\" "
+    "base=${SAGEMAKER_BASE_DIR:-/opt/ml}; exec \"$0\" \"$1\" --install "
     "\"$base/input/data/requirements/requirements.txt\" "
     "\"$base/model\"";
 
@@ -45,15 +45,19 @@ std::string packages_of(const Path& environment) {
   return fmt::format("{}\n", fmt::join(names, "\n"));
 }
 
-/// A line that names a file beside it: "-r other.txt", "./package", "package @ file:x".
+/// A line that names a file beside it: "-r other.txt", "./package", "vendor/package", "package.tar.gz", "package @ file:x".
 bool names_files(std::string_view text) {
   for (size_t at = 0; at < text.size(); at = text.find('\n', at) + 1) {
     std::string_view line = text.substr(at, text.find('\n', at) - at);
+    line = line.substr(0, line.find(" #"));
     line.remove_prefix(std::min(line.find_first_not_of(" \t"), line.size()));
     for (std::string_view start :
          {"-r", "-c", "-e", "--req", "--con", "--edit", "--find-links", "-f", ".", "/"})
       if (line.starts_with(start)) return true;
-    if (line.find("file:") != line.npos || line.find(".whl") != line.npos) return true;
+    if (line.find("file:") != line.npos) return true;
+    for (const char* archive : {".whl", ".zip", ".gz", ".tgz", ".bz2"})
+      if (line.find(archive) != line.npos) return true;
+    if (line.find('/') != line.npos && line.find("://") == line.npos) return true;
     if (text.find('\n', at) == text.npos) break;
   }
   return false;
@@ -119,7 +123,7 @@ void Requirements::run(const Path& environment, const std::string& text, const S
   base::write_file_durably(place.input(kHost, kInput) / "requirements.txt", text);
   const Path python = python_folder(store_.folder());
   Task task{.name = "requirements.txt",
-            .command = {"/bin/sh", "-c", kInstall, environment / "bin/python", python / kRequirementsScript},
+            .command = {"/bin/sh", "-c", kInstall, environment / "bin/python", python / kEnvironmentScript},
             .environment = settings,
             .hosts = {kHost},
             .grace = kGrace,

@@ -35,7 +35,7 @@ try:
 except ImportError:
     word = None
 with open(os.path.join(os.environ["SM_MODEL_DIR"], "seen.json"), "w") as out:
-    json.dump({"epochs": arguments.epochs, "word": word, "python": sys.prefix, "sm": {k: v for k, v in os.environ.items() if k.startswith("SM_")}}, out)
+    json.dump({"epochs": arguments.epochs, "word": word, "paths": sys.path, "sm": {k: v for k, v in os.environ.items() if k.startswith("SM_")}}, out)
 """
 
 
@@ -47,11 +47,13 @@ def environment(server):
     return folder
 
 
-def wheel(name, version, text, requires=""):
+def wheel(name, version, text, requires="", commands=""):
     """A package of one module: its file's name and bytes."""
     metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n" + (f"Requires-Dist: {requires}\n" if requires else "")
     files = {f"{name}/__init__.py": text, f"{name}-{version}.dist-info/METADATA": metadata,
              f"{name}-{version}.dist-info/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"}
+    if commands:
+        files[f"{name}-{version}.dist-info/entry_points.txt"] = f"[console_scripts]\n{commands}\n"
     record = "".join(f"{path},sha256={base64.urlsafe_b64encode(hashlib.sha256(data.encode()).digest()).rstrip(b'=').decode()},{len(data)}\n" for path, data in files.items())
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as out:
@@ -63,7 +65,7 @@ def wheel(name, version, text, requires=""):
 @pytest.fixture(scope="module")
 def index():
     """A package index on loopback: the line that names it, what it was asked for. The package outer needs the package inner."""
-    wheels = dict([wheel("tinypackage", "1.0", "WORD = 'tiny'\n"), wheel("outer", "1.0", "import inner\n", "inner>=1"), wheel("inner", "2.0", "VERSION = 2\n")])
+    wheels = dict([wheel("tinypackage", "1.0", "WORD = 'tiny'\n"), wheel("outer", "1.0", "import inner\ndef say(): print('outer says', inner.VERSION)\n", "inner>=1", "outer-say = outer:say"), wheel("inner", "2.0", "VERSION = 2\n")])
     asked = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -128,7 +130,8 @@ def test_a_script_trains(server, train, environment):
     assert job["TrainingJobStatus"] == "Completed", job
     assert {m["MetricName"]: m["Value"] for m in job["FinalMetricDataList"]} == {"loss": 0.5}
     seen = model_of(server, job)["seen.json"]
-    assert seen["epochs"] == 2 and seen["word"] is None and seen["python"] == os.path.realpath(environment)
+    assert seen["epochs"] == 2 and seen["word"] is None
+    assert [path for path in seen["paths"] if path.endswith("site-packages")][-1].startswith(os.path.realpath(environment))
     assert seen["sm"]["SM_HP_EPOCHS"] == "2" and seen["sm"]["SM_USER_ENTRY_POINT"] == "entry.py" and seen["sm"]["SM_MODEL_DIR"] == "/opt/ml/model"
     assert "Invoking script with the following command:" in "\n".join(log_of(server.client("logs"), job["TrainingJobName"]))
 
@@ -144,30 +147,85 @@ def test_requirements_are_installed_once(server, train, index):
     assert [model_of(server, job)["seen.json"]["word"] for job in jobs] == ["tiny", "tiny"] and asked == before
 
 
-def test_what_the_environment_has_stays(server, train, environment, index):
-    """As pip does in an environment: what fits is neither fetched nor replaced; what does not is there in its place."""
+@pytest.fixture
+def inner(environment):
+    """Version 1.0 of the package inner in the environment."""
     site, = environment.glob("lib/python*/site-packages")
     with zipfile.ZipFile(io.BytesIO(wheel("inner", "1.0", "VERSION = 1\n")[1])) as older:
         older.extractall(site)
+    yield
+    for folder in site.glob("inner*"):
+        shutil.rmtree(folder)
+
+
+# What requirements.txt has beside the index, and what the source has.
+SEES = "import outer, inner\nprint('inner', inner.VERSION)\n"
+PIP = "import subprocess, sys\nsubprocess.check_call([sys.executable, '-m', 'pip', 'install', '-q', *{source}.split(), 'outer'])\n" + SEES
+WAYS = {
+    "a package that needs it": ("outer", {"entry.py": SEES}),
+    "the script's own pip": ("", {"entry.py": PIP}),
+    "a command of the package": ("outer", {"entry.sh": "outer-say; outer-say | sed 's/outer says/inner/'"}),
+    "pip as a command": ("", {"entry.sh": "pip install -q {source} outer && outer-say | sed 's/outer says/inner/'"}),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_the_environment_has_stays(server, train, inner, index, way):
+    """As pip does in an environment: what fits is neither fetched nor replaced."""
     source, asked = index
-    try:
-        for wanted, version in (("outer", 1), ("inner>=2", 2)):
-            before = len(asked)
-            job = train({"entry.py": f"import {wanted[:5]}, inner\nprint('inner', inner.VERSION)\n", "requirements.txt": source + wanted})
-            assert job["TrainingJobStatus"] == "Completed", job
-            assert f"inner {version}" in log_of(server.client("logs"), job["TrainingJobName"])
-            assert any("inner" in path for path in asked[before:]) == (version == 2)
-    finally:
-        for folder in site.glob("inner*"):
-            shutil.rmtree(folder)
+    wanted, files = WAYS[way]
+    before, program = len(asked), next(iter(files))
+    files = {program: files[program].replace("{source}", repr(source.strip()) if program.endswith(".py") else source.strip())}
+    job = train(files | {"requirements.txt": source + wanted}, sagemaker_program=program)
+    assert job["TrainingJobStatus"] == "Completed", job
+    assert "inner 1" in log_of(server.client("logs"), job["TrainingJobName"])
+    assert not any("inner" in path for path in asked[before:])
 
 
-@pytest.mark.parametrize("line", ["mine-1.0-py3-none-any.whl", "./mine-1.0-py3-none-any.whl", "-r more.txt"])
+def test_what_does_not_fit_is_there_in_its_place(server, train, inner, index):
+    job = train({"entry.py": "import inner\nprint('inner', inner.VERSION)\n", "requirements.txt": index[0] + "inner>=2"})
+    assert job["TrainingJobStatus"] == "Completed", job
+    assert "inner 2" in log_of(server.client("logs"), job["TrainingJobName"])
+
+
+# A package whose build needs nothing but itself.
+MINE = {"pyproject.toml": '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n', "mine/__init__.py": "WORD = 'mine'\n",
+        "backend.py": """
+import os, zipfile
+def write(folder, files):
+    with zipfile.ZipFile(os.path.join(folder, "mine-1.0-py3-none-any.whl"), "w") as out:
+        for name, text in dict(files, METADATA="Metadata-Version: 2.1\\nName: mine\\nVersion: 1.0\\n", RECORD="",
+                               WHEEL="Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n").items():
+            out.writestr(name if "." in name else "mine-1.0.dist-info/" + name, text)
+    return "mine-1.0-py3-none-any.whl"
+def build_wheel(folder, settings=None, metadata=None):
+    return write(folder, {"mine/__init__.py": open("mine/__init__.py").read()})
+def build_editable(folder, settings=None, metadata=None):
+    return write(folder, {"mine.pth": os.getcwd() + "\\n"})
+"""}
+SOURCES = {
+    "mine-1.0-py3-none-any.whl": dict([wheel("mine", "1.0", "WORD = 'mine'\n")]),
+    "./mine-1.0-py3-none-any.whl": dict([wheel("mine", "1.0", "WORD = 'mine'\n")]),
+    "-r more.txt": dict([wheel("mine", "1.0", "WORD = 'mine'\n")]) | {"more.txt": "mine-1.0-py3-none-any.whl"},
+    "-e ./lib": {f"lib/{name}": text for name, text in MINE.items()},
+    "lib/": {f"lib/{name}": text for name, text in MINE.items()},
+    "vendor/mine-1.0.tar.gz": {"vendor/mine-1.0.tar.gz": packed({f"mine-1.0/{name}": text for name, text in MINE.items()})},
+}
+
+
+@pytest.mark.parametrize("line", SOURCES)
 def test_requirements_name_files_beside_them(server, train, line):
-    name, data = wheel("mine", "1.0", "WORD = 'mine'\n")
-    job = train({"entry.py": "import mine\nprint(mine.WORD)\n", name: data, "more.txt": name, "requirements.txt": line})
+    job = train(SOURCES[line] | {"entry.py": "import mine\nprint(mine.WORD)\n", "requirements.txt": line})
     assert job["TrainingJobStatus"] == "Completed", job
     assert "mine" in log_of(server.client("logs"), job["TrainingJobName"])
+
+
+def test_a_source_that_is_a_package(server, train):
+    """The toolkit installs it, and runs the entry point as a module."""
+    files = MINE | {"setup.py": "", "mine/train.py": "from . import WORD\nprint(WORD, __package__)\n"}
+    job = train(files, sagemaker_program="mine/train.py")
+    assert job["TrainingJobStatus"] == "Completed", job
+    assert "mine mine" in log_of(server.client("logs"), job["TrainingJobName"])
 
 
 def test_requirements_come_from_the_index_that_the_job_names(server, train, index):
@@ -183,7 +241,7 @@ def test_what_was_installed_can_be_cleaned(server, train, index, textmill):
     files = {"entry.py": SCRIPT, "requirements.txt": source + "tinypackage==1.0\n"}
     assert train(files, epochs=1)["TrainingJobStatus"] == "Completed"
     held = lambda: [c for c in json.loads(textmill("clean", "--data-dir", server.folder).stdout) if c["what"] == "requirements"]
-    assert held() and all(c["in_use"] and c["bytes"] > 0 for c in held())  # a job may be about to use them
+    assert any(c["in_use"] for c in held()) and sum(c["bytes"] for c in held()) > 0  # a job may be about to use the new one
     textmill("clean", "--free", "--data-dir", server.folder)
     assert held()
     for entry in held():
@@ -257,23 +315,46 @@ def predict_fn(data, model): return [model, "AWS_ENDPOINT_URL" in os.environ, op
 """
 
 
-@pytest.mark.parametrize("beside", [False, True])
-def test_a_script_serves_without_a_network(server, name, index, beside):
-    """What requirements.txt names is there all the same, with the script in the model, or beside it as SDK 2 sends scikit-learn's."""
-    sagemaker, s3, model = server.client("sagemaker"), server.client("s3"), name("Alone")
-    code = {"inference.py": ANSWERS, "requirements.txt": index[0] + "tinypackage==1.0\n"}
+def answer_of(server, model, code, beside=False, isolated=False):
+    """What an endpoint of a script answers; it is deleted then."""
+    sagemaker, s3 = server.client("sagemaker"), server.client("s3")
     s3.put_object(Bucket="jobs", Key=f"{model}/code.tar.gz", Body=packed(code))
     s3.put_object(Bucket="jobs", Key=f"{model}/model.tar.gz", Body=packed({"x": ""} if beside else {f"code/{file}": text for file, text in code.items()}))
-    sagemaker.create_model(ModelName=model, ExecutionRoleArn="arn:aws:iam::123456789012:role/Role", EnableNetworkIsolation=True, PrimaryContainer={
+    sagemaker.create_model(ModelName=model, ExecutionRoleArn="arn:aws:iam::123456789012:role/Role", EnableNetworkIsolation=isolated, PrimaryContainer={
         "Image": IMAGE.replace("training", "inference"), "ModelDataUrl": f"s3://jobs/{model}/model.tar.gz",
         "Environment": {"SAGEMAKER_SUBMIT_DIRECTORY": f"s3://jobs/{model}/code.tar.gz"} if beside else {}})
     sagemaker.create_endpoint_config(EndpointConfigName=model, ProductionVariants=[{"VariantName": "v", "ModelName": model, "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}])
     sagemaker.create_endpoint(EndpointName=model, EndpointConfigName=model)
-    done = await_that(lambda: (d := sagemaker.describe_endpoint(EndpointName=model))["EndpointStatus"] != "Creating" and d, "it is settled", 60)
-    assert done["EndpointStatus"] == "InService", done
-    answer = server.client("sagemaker-runtime").invoke_endpoint(EndpointName=model, ContentType="application/json", Body=b"1")
-    assert json.loads(answer["Body"].read()) == ["tiny", False, 1]  # the loopback
-    sagemaker.delete_endpoint(EndpointName=model)
+    try:
+        done = await_that(lambda: (d := sagemaker.describe_endpoint(EndpointName=model))["EndpointStatus"] != "Creating" and d, "it is settled", 60)
+        assert done["EndpointStatus"] == "InService", done
+        answer = server.client("sagemaker-runtime").invoke_endpoint(EndpointName=model, ContentType="application/json", Body=b"1")
+        return json.loads(answer["Body"].read())
+    finally:
+        sagemaker.delete_endpoint(EndpointName=model)
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_script_serves_without_a_network(server, name, index, beside):
+    """What requirements.txt names is there all the same, with the script in the model, or beside it as SDK 2 sends scikit-learn's."""
+    code = {"inference.py": ANSWERS, "requirements.txt": index[0] + "tinypackage==1.0\n"}
+    assert answer_of(server, name("Alone"), code, beside, isolated=True) == ["tiny", False, 1]  # the loopback
+
+
+SAYS = "def model_fn(model_dir): return None\ndef predict_fn(data, model): return says\n"
+SERVES = {
+    "its own pip": ("", PIP + "says = inner.VERSION\n" + SAYS, 1),
+    "a command of a package": ("outer", "import subprocess\nsays = subprocess.check_output(['outer-say'], text=True)\n" + SAYS, "outer says 1\n"),
+    "a package beside it": ("-e ./lib", "import mine\nsays = mine.WORD\n" + SAYS, "mine"),
+}
+
+
+@pytest.mark.parametrize("way", SERVES)
+def test_a_script_that_serves_has_what_it_needs(server, name, inner, index, way):
+    wanted, script, says = SERVES[way]
+    code = {"inference.py": script.replace("{source}", repr(index[0].strip())), "requirements.txt": index[0] + wanted}
+    code |= {f"lib/{file}": text for file, text in MINE.items()}
+    assert answer_of(server, name("Needs"), code) == says
 
 
 def test_packages_that_never_come_keep_nobody_waiting(build, tmp_path, textmill):

@@ -68,14 +68,15 @@ def test_distributions_that_are_not_built_are_refused(run, tmp_path):
 
 
 def test_flags_and_variables(run, tmp_path):
-    status, failure, seen = run(folder_with(tmp_path), {"epochs": 3, "name": "a b", "learning-rate": 0.5, "layers": [1, 2]})
+    status, failure, seen = run(folder_with(tmp_path), {"epochs": 3, "name": "a b", "learning-rate": 0.5, "layers": [1, "x"], "map": {"b": 1, "a": "c d"}, "none": None, "on": True})
     assert (status, failure) == (0, "")
-    assert seen["argv"] == ["--epochs", "3", "--layers", "[1, 2]", "--learning-rate", "0.5", "--name", "a b"]
+    assert seen["argv"] == ["--epochs", "3", "--layers", "[1, 'x']", "--learning-rate", "0.5", "--map", "a=c d,b=1", "--name", "a b", "--none", "", "--on", "True"]
     sm = seen["sm"]
     assert (sm["SM_CHANNEL_TRAIN"], sm["SM_CHANNELS"]) == (f"{tmp_path}/input/data/train", '["train"]')
     assert (sm["SM_HP_EPOCHS"], sm["SM_HP_LEARNING_RATE"], sm["SM_MODULE_NAME"]) == ("3", "0.5", "entry")
     assert (json.loads(sm["SM_HOSTS"]), sm["SM_CURRENT_HOST"], sm["SM_CURRENT_HOST_RANK"]) == (["algo-1", "algo-2"], "algo-2", "1")
-    assert json.loads(sm["SM_HPS"]) == {"epochs": 3, "name": "a b", "learning-rate": 0.5, "layers": [1, 2]}
+    assert json.loads(sm["SM_HPS"]) == {"epochs": 3, "name": "a b", "learning-rate": 0.5, "layers": [1, "x"], "map": {"b": 1, "a": "c d"}, "none": None, "on": True}
+    assert (sm["SM_HP_LEARNING-RATE"], sm["SM_HP_LAYERS"], sm["SM_HP_MAP"], sm["SM_HP_NONE"]) == ("0.5", '[1,"x"]', '{"a":"c d","b":1}', "")
     assert sm["SM_OUTPUT_DATA_DIR"] == f"{tmp_path}/output/data"
     toolkit = json.loads(sm["SM_TRAINING_ENV"])
     assert toolkit["hyperparameters"]["epochs"] == 3 and toolkit["channel_input_dirs"]["train"] == sm["SM_CHANNEL_TRAIN"] and toolkit["is_master"] is False and toolkit["master_hostname"] == "algo-1"

@@ -12,13 +12,14 @@ import inspect
 import io
 import json
 import os
+import site
+import subprocess
 import sys
+import sysconfig
 import tempfile
 import threading
 import traceback
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
-import textmill_requirements
 
 BASE = os.environ.get("SAGEMAKER_BASE_DIR", "/opt/ml")
 MODEL = os.path.join(BASE, "model")
@@ -33,15 +34,13 @@ class Unsupported(Exception):
 
 def install_requirements():
     """What code/requirements.txt names, unless that is done already."""
-    wanted = os.path.join(CODE, "requirements.txt")
-    if os.environ.get("TEXTMILL_REQUIREMENTS"):
-        sys.path.insert(0, os.environ["TEXTMILL_REQUIREMENTS"])
-    elif os.path.exists(wanted):
-        target = tempfile.mkdtemp(prefix="requirements-")
-        print(f"installing {wanted}", flush=True)
-        if textmill_requirements.install(wanted, target):
-            sys.exit("the packages of code/requirements.txt could not be installed")
-        sys.path.insert(0, target)
+    if os.environ.get("TEXTMILL_REQUIREMENTS") or not os.path.exists(os.path.join(CODE, "requirements.txt")):
+        return
+    print("installing code/requirements.txt", flush=True)
+    if subprocess.call([sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-cache-dir", "-r", "requirements.txt"], cwd=CODE):
+        sys.exit("the packages of code/requirements.txt could not be installed")
+    site.addsitedir(sysconfig.get_path("purelib"))  # links that came in
+    importlib.invalidate_caches()
 
 
 def load_script():

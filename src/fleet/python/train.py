@@ -21,8 +21,6 @@ import traceback
 import urllib.parse
 import urllib.request
 
-import textmill_requirements
-
 BASE = os.environ.get("SAGEMAKER_BASE_DIR", "/opt/ml")
 INPUT, CODE = os.path.join(BASE, "input"), os.path.join(BASE, "code")
 CONFIG = os.path.join(INPUT, "config")
@@ -110,10 +108,12 @@ def fetch_code(url):
 
 
 def flags(hyperparameters):
-    """--name value, as the toolkit orders and writes them."""
+    """--name value, as the toolkit orders and writes them: lists as Python does, mappings as a=1,b=2, nothing as an empty word."""
     out = []
     for name, value in sorted(hyperparameters.items()):
-        out += [("-" if len(name) == 1 else "--") + name, value if isinstance(value, str) else json.dumps(value) if isinstance(value, (dict, list)) else str(value)]
+        if isinstance(value, dict):
+            value = ",".join(f"{key}={item}" for key, item in sorted(value.items()))
+        out += [("-" if len(name) == 1 else "--") + name, "" if value is None else str(value)]
     return out
 
 
@@ -124,6 +124,11 @@ def meeting_port(host):
     except OSError:
         return 7777
     return 10000 + (high * 256 + low) % 20000
+
+
+def written(value):
+    """As the toolkit writes a variable."""
+    return value if isinstance(value, str) else "" if value is None else json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
 def variables(hyperparameters, own, arguments, module_dir):
@@ -149,11 +154,11 @@ def variables(hyperparameters, own, arguments, module_dir):
     for channel, channel_folder in folders.items():
         values[f"CHANNEL_{channel.upper()}"] = channel_folder
     for name, value in hyperparameters.items():
-        values[f"HP_{name.upper().replace('-', '_')}"] = value
-    values["TRAINING_ENV"] = {name.lower(): value for name, value in values.items()} | {
-        "hyperparameters": hyperparameters, "channel_input_dirs": folders, "additional_framework_parameters": own,
-        "job_name": own.get("sagemaker_job_name", ""), "is_master": current == hosts[0], "master_hostname": hosts[0]}
-    return {f"SM_{name}": value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
+        values[f"HP_{name.upper()}"] = values[f"HP_{name.upper().replace('-', '_')}"] = value  # the second can be named in a shell
+    values["TRAINING_ENV"] = dict(
+        {name.lower(): value for name, value in values.items()}, hyperparameters=hyperparameters, channel_input_dirs=folders,
+        additional_framework_parameters=own, job_name=own.get("sagemaker_job_name", ""), is_master=current == hosts[0], master_hostname=hosts[0])
+    return {f"SM_{name}": written(value) for name, value in values.items()}
 
 
 # What the SDK's `distribution=` becomes: hyperparameters. On CPUs a process a host is the whole of torch's two.
@@ -173,25 +178,31 @@ def command_for(program, arguments, folder, own, environment):
         launcher = ["-m", "torch.distributed.run", f"--nnodes={environment['SM_HOST_COUNT']}", "--nproc_per_node=1", f"--node_rank={environment['SM_CURRENT_HOST_RANK']}",
                     f"--master_addr={environment['SM_MASTER_ADDR']}", f"--master_port={environment['SM_MASTER_PORT']}"]
     if program.endswith(".py"):
-        return [sys.executable, "-u", *launcher, program, *arguments]
+        script = ["-m", os.path.splitext(program)[0].replace("/", ".")] if is_package(folder, program) and not launcher else [program]
+        return [sys.executable, "-u", *launcher, *script, *arguments]
     # Its first line says what runs it; without one the shell does.
     script = os.path.join(folder, program)
     os.chmod(script, os.stat(script).st_mode | 0o111)
     return ["/bin/sh", "-c", shlex.join(["./" + program, *arguments])]
 
 
-def install_requirements(folder):
-    """What requirements.txt names, unless that is done already; returns the folder."""
-    if os.environ.get("TEXTMILL_REQUIREMENTS"):
-        return os.environ["TEXTMILL_REQUIREMENTS"]  # they are installed already
-    wanted = os.path.join(folder, "requirements.txt")
-    if not os.path.exists(wanted):
-        return None
-    target = tempfile.mkdtemp(prefix="requirements-")
-    print(f"installing {wanted}", flush=True)
-    if textmill_requirements.install(wanted, target):
-        raise Failed("the packages of requirements.txt could not be installed; the job's log says why")
-    return target
+def pip_install(what, folder):
+    done = subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-cache-dir", *what], cwd=folder)
+    if done.returncode:
+        raise Failed("the packages of %s could not be installed; the job's log says why" % what[-1])
+
+
+def install_requirements(folder, program):
+    """What requirements.txt names, unless that is done already, and a source that is a package, as the toolkit does."""
+    if os.path.exists(os.path.join(folder, "requirements.txt")) and not os.environ.get("TEXTMILL_REQUIREMENTS"):
+        print("installing requirements.txt", flush=True)
+        pip_install(["-r", "requirements.txt"], folder)
+    if is_package(folder, program):
+        pip_install(["."], folder)
+
+
+def is_package(folder, program):
+    return program.endswith(".py") and os.path.exists(os.path.join(folder, "setup.py"))
 
 
 def run(command, environment, folder):
@@ -233,9 +244,8 @@ def main():
         raise Failed(f"{source} holds no {program}")
     arguments = flags(hyperparameters)
     environment = dict(os.environ, **variables(hyperparameters, own, arguments, folder))
-    installed = install_requirements(folder)
-    paths = [folder, *([installed] if installed else []), *filter(None, [environment.get("PYTHONPATH")])]
-    environment["PYTHONPATH"] = os.pathsep.join(paths)
+    install_requirements(folder, program)
+    environment["PYTHONPATH"] = os.pathsep.join([folder, *filter(None, [environment.get("PYTHONPATH")])])
     for name in ("SM_MODEL_DIR", "SM_OUTPUT_DATA_DIR", "SM_OUTPUT_INTERMEDIATE_DIR"):
         os.makedirs(environment[name], exist_ok=True)
     command = command_for(program, arguments, folder, own, environment)
