@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <sstream>
 
 #include "base/error.h"
 #include "base/hash.h"
@@ -41,24 +42,29 @@ std::string packages_of(const Path& environment) {
   for (const auto& python : std::filesystem::directory_iterator(environment / "lib", none))
     for (const char* kind : {"site-packages", "dist-packages"})
       for (const auto& entry : std::filesystem::directory_iterator(python.path() / kind, none))
-        names.insert(entry.path().filename());
+        names.insert(python.path().filename() / entry.path().filename());
   return fmt::format("{}\n", fmt::join(names, "\n"));
 }
 
-/// A line that names a file beside it: "-r other.txt", "./package", "vendor/package", "package.tar.gz", "package @ file:x".
-bool names_files(std::string_view text) {
-  for (size_t at = 0; at < text.size(); at = text.find('\n', at) + 1) {
-    std::string_view line = text.substr(at, text.find('\n', at) - at);
-    line = line.substr(0, line.find(" #"));
-    line.remove_prefix(std::min(line.find_first_not_of(" \t"), line.size()));
-    for (std::string_view start :
-         {"-r", "-c", "-e", "--req", "--con", "--edit", "--find-links", "-f", ".", "/"})
-      if (line.starts_with(start)) return true;
-    if (line.find("file:") != line.npos) return true;
-    for (const char* archive : {".whl", ".zip", ".gz", ".tgz", ".bz2"})
-      if (line.find(archive) != line.npos) return true;
-    if (line.find('/') != line.npos && line.find("://") == line.npos) return true;
-    if (text.find('\n', at) == text.npos) break;
+/// "-r other.txt", "./package", "vendor/package", "package.tar.gz", "package @ file:x".
+bool names_a_file(std::string_view line) {
+  for (std::string_view start :
+       {"-r", "-c", "-e", "--req", "--con", "--edit", "--find-links", "-f", ".", "/", "file:"})
+    if (line.starts_with(start)) return true;
+  if (line.find("@ file:") != line.npos || line.find("@file:") != line.npos) return true;
+  if (line.find("://") != line.npos) return false;
+  for (const char* part : {"/", ".whl", ".zip", ".tar.", ".tgz"})
+    if (line.find(part) != line.npos) return true;
+  return false;
+}
+
+/// Whether a line, but for comments, names a file beside it.
+bool names_files(const std::string& text) {
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    line.erase(0, line.find_first_not_of(" \t"));
+    if (line.starts_with('#')) continue;
+    if (names_a_file(line.substr(0, line.find(" #")))) return true;
   }
   return false;
 }

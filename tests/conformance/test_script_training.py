@@ -47,11 +47,12 @@ def environment(server):
     return folder
 
 
-def wheel(name, version, text, requires="", commands=""):
-    """A package of one module: its file's name and bytes."""
+def wheel(name, version, text, requires="", commands="", data=None):
+    """A package of one module: its file's name and bytes. `data`: what goes to the environment's folder, by path."""
     metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n" + (f"Requires-Dist: {requires}\n" if requires else "")
     files = {f"{name}/__init__.py": text, f"{name}-{version}.dist-info/METADATA": metadata,
              f"{name}-{version}.dist-info/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"}
+    files |= {f"{name}-{version}.data/data/{path}": text for path, text in (data or {}).items()}
     if commands:
         files[f"{name}-{version}.dist-info/entry_points.txt"] = f"[console_scripts]\n{commands}\n"
     record = "".join(f"{path},sha256={base64.urlsafe_b64encode(hashlib.sha256(data.encode()).digest()).rstrip(b'=').decode()},{len(data)}\n" for path, data in files.items())
@@ -65,7 +66,9 @@ def wheel(name, version, text, requires="", commands=""):
 @pytest.fixture(scope="module")
 def index():
     """A package index on loopback: the line that names it, what it was asked for. The package outer needs the package inner."""
-    wheels = dict([wheel("tinypackage", "1.0", "WORD = 'tiny'\n"), wheel("outer", "1.0", "import inner\ndef say(): print('outer says', inner.VERSION)\n", "inner>=1", "outer-say = outer:say"), wheel("inner", "2.0", "VERSION = 2\n")])
+    wheels = dict([wheel("tinypackage", "1.0", "WORD = 'tiny'\n"), wheel("outer", "1.0", "import inner\ndef say(): print('outer says', inner.VERSION)\n", "inner>=1", "outer-say = outer:say"),
+                   wheel("uuid", "1.0", "raise ImportError('not the one of the library')\n"),
+                   wheel("beside", "1.0", "import os\nPLACE = os.path.join(os.path.dirname(__file__), '../../../../share/beside/word')\n", data={"share/beside/word": "shared"}), wheel("inner", "2.0", "VERSION = 2\n")])
     asked = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -153,7 +156,11 @@ def inner(environment):
     site, = environment.glob("lib/python*/site-packages")
     with zipfile.ZipFile(io.BytesIO(wheel("inner", "1.0", "VERSION = 1\n")[1])) as older:
         older.extractall(site)
+    command = environment / "bin/inner-say"
+    command.write_text(f"#!{environment}/bin/python\nimport inner, tinypackage\nprint('inner', inner.VERSION)\n")
+    command.chmod(0o755)
     yield
+    command.unlink()
     for folder in site.glob("inner*"):
         shutil.rmtree(folder)
 
@@ -165,6 +172,7 @@ WAYS = {
     "a package that needs it": ("outer", {"entry.py": SEES}),
     "the script's own pip": ("", {"entry.py": PIP}),
     "a command of the package": ("outer", {"entry.sh": "outer-say; outer-say | sed 's/outer says/inner/'"}),
+    "a command of the environment": ("tinypackage", {"entry.sh": "inner-say"}),
     "pip as a command": ("", {"entry.sh": "pip install -q {source} outer && outer-say | sed 's/outer says/inner/'"}),
 }
 
@@ -180,6 +188,22 @@ def test_what_the_environment_has_stays(server, train, inner, index, way):
     assert job["TrainingJobStatus"] == "Completed", job
     assert "inner 1" in log_of(server.client("logs"), job["TrainingJobName"])
     assert not any("inner" in path for path in asked[before:])
+
+
+@pytest.mark.parametrize("wanted, says", [("beside", "import beside; print(open(beside.PLACE).read())"), ("uuid", "import uuid; uuid.uuid4(); print('shared')")])
+def test_packages_are_as_in_an_environment(server, train, index, wanted, says):
+    """With what they bring beside their modules, and after Python's own library."""
+    job = train({"entry.py": says, "requirements.txt": index[0] + wanted})
+    assert job["TrainingJobStatus"] == "Completed", job
+    assert "shared" in log_of(server.client("logs"), job["TrainingJobName"])
+
+
+def test_comments_name_no_files(server, train, index):
+    source, asked = index
+    files = {"entry.py": SCRIPT, "requirements.txt": f"# profile: see docs/x.whl\n{source}tinypackage==1.0 # or ./x.whl\n"}
+    assert train(files, epochs=1)["TrainingJobStatus"] == "Completed"
+    before = len(asked)
+    assert train(files, epochs=1)["TrainingJobStatus"] == "Completed" and len(asked) == before
 
 
 def test_what_does_not_fit_is_there_in_its_place(server, train, inner, index):
@@ -240,8 +264,8 @@ def test_what_was_installed_can_be_cleaned(server, train, index, textmill):
     source, asked = index
     files = {"entry.py": SCRIPT, "requirements.txt": source + "tinypackage==1.0\n"}
     assert train(files, epochs=1)["TrainingJobStatus"] == "Completed"
-    held = lambda: [c for c in json.loads(textmill("clean", "--data-dir", server.folder).stdout) if c["what"] == "requirements"]
-    assert any(c["in_use"] for c in held()) and sum(c["bytes"] for c in held()) > 0  # a job may be about to use the new one
+    held = lambda: [c for c in json.loads(textmill("clean", "--data-dir", server.folder).stdout) if c["what"] == "requirements" and c["bytes"]]
+    assert any(c["in_use"] for c in held())  # a job may be about to use the new one
     textmill("clean", "--free", "--data-dir", server.folder)
     assert held()
     for entry in held():
@@ -345,6 +369,7 @@ SAYS = "def model_fn(model_dir): return None\ndef predict_fn(data, model): retur
 SERVES = {
     "its own pip": ("", PIP + "says = inner.VERSION\n" + SAYS, 1),
     "a command of a package": ("outer", "import subprocess\nsays = subprocess.check_output(['outer-say'], text=True)\n" + SAYS, "outer says 1\n"),
+    "a command of the environment": ("tinypackage", "import subprocess\nsays = subprocess.check_output(['inner-say'], text=True)\n" + SAYS, "inner 1\n"),
     "a package beside it": ("-e ./lib", "import mine\nsays = mine.WORD\n" + SAYS, "mine"),
 }
 

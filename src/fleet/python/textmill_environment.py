@@ -9,7 +9,6 @@ pip's own --target would take an environment for empty, and bring all that it ho
 
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -30,68 +29,80 @@ def base_python():
     return os.path.realpath(named if os.path.exists(named) else sys.executable)
 
 
+def is_venv():
+    return os.path.exists(os.path.join(sys.prefix, "pyvenv.cfg"))
+
+
+def packages_of(folder):
+    return os.path.join(folder, "lib", VERSION, "site-packages")
+
+
+def write_command(path, text):
+    with open(path, "w") as out:
+        out.write("#!/bin/sh\nexec " + text + ' "$@"\n')
+    os.chmod(path, 0o755)
+
+
 def make(folder, before=()):
-    """An environment as the venv module makes them, without pip: `before` and this one's packages come after its own. Its Python
-    and its folder of packages."""
-    packages, commands, base = os.path.join(folder, "lib", VERSION, "site-packages"), os.path.join(folder, "bin"), base_python()
-    os.makedirs(packages)
+    """An environment as the venv module makes them, without pip: the packages and commands of `before`, folders of such
+    environments, and of this one come after its own, and run in it. Its Python."""
+    commands, base = os.path.join(folder, "bin"), base_python()
+    os.makedirs(packages_of(folder))
     os.makedirs(commands)
     with open(os.path.join(folder, "pyvenv.cfg"), "w") as out:
-        out.write("home = %s\ninclude-system-site-packages = false\nversion = %s\n" % (os.path.dirname(base), sys.version.split()[0]))
+        # Of a plain installation the system's packages are this environment's own, and pip's --user works as it does there.
+        out.write("home = %s\ninclude-system-site-packages = %s\nversion = %s\n"
+                  % (os.path.dirname(base), "false" if is_venv() else "true", sys.version.split()[0]))
     python = os.path.join(commands, "python")
     for name in ("python", "python3", VERSION):
         os.symlink(base, os.path.join(commands, name))
     for name in ("pip", "pip3"):
-        with open(os.path.join(commands, name), "w") as out:
-            out.write('#!/bin/sh\nexec %s -m pip "$@"\n' % shlex.quote(python))
-        os.chmod(os.path.join(commands, name), 0o755)
-    with open(os.path.join(packages, "behind.pth"), "w") as out:
-        for path in [*before, *sys.path]:
-            if path in before or os.path.basename(path) in ("site-packages", "dist-packages"):
-                out.write("import site; site.addsitedir(%r)\n" % path)
-    return python, packages
+        write_command(os.path.join(commands, name), shlex.quote(python) + " -m pip")
+    with open(os.path.join(packages_of(folder), "behind.pth"), "w") as out:
+        for path in [*map(packages_of, before), *(p for p in sys.path if os.path.basename(p) in ("site-packages", "dist-packages"))]:
+            out.write("import site; site.addsitedir(%r)\n" % path)
+    for path in [*(os.path.join(path, "bin") for path in before), os.path.join(sys.prefix, "bin")]:
+        for name in os.listdir(path):
+            script, own = os.path.join(path, name), os.path.join(commands, name)
+            if not os.path.exists(own) and runs_python(script):
+                write_command(own, shlex.quote(python) + " " + shlex.quote(script))
+    return python
+
+
+def runs_python(path):
+    """Whether a script's first line names a Python, in the words of pip, which takes two lines where the path is long."""
+    if not os.path.isfile(path):
+        return False
+    with open(path, "rb") as file:
+        first, second = (file.readline(4096) for _ in range(2))
+    return first.startswith(b"#!") and (b"python" in first or second.startswith(b"'''exec'"))
 
 
 def install(wanted, folder):
     """pip's status. Paths in the file are beside it."""
-    own = os.path.join(folder, ".environment")
-    python, packages = make(own)
-    commands = os.path.dirname(python)
-    known = set(os.listdir(packages)), set(os.listdir(commands))
+    python = make(folder)
+    ours = [os.path.join(folder, "pyvenv.cfg"), os.path.join(packages_of(folder), "behind.pth"),
+            *(os.path.join(folder, "bin", name) for name in os.listdir(os.path.join(folder, "bin")))]
+    made = {path: os.lstat(path).st_mtime_ns for path in ours}
     status = subprocess.call([python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-cache-dir", "-r", os.path.abspath(wanted)],
                              cwd=os.path.dirname(os.path.abspath(wanted)), env={name: value for name, value in os.environ.items() if name not in PLACES})
-    if status == 0:
-        for name in set(os.listdir(packages)) - known[0]:
-            os.rename(os.path.join(packages, name), os.path.join(folder, name))
-        os.makedirs(os.path.join(folder, "bin"), exist_ok=True)
-        for name in set(os.listdir(commands)) - known[1]:
-            move_command(os.path.join(commands, name), os.path.join(folder, "bin", name), python)
-    shutil.rmtree(own)
+    for path in ours:
+        if os.path.lexists(path) and os.lstat(path).st_mtime_ns == made[path]:  # else a package has a command of that name
+            os.remove(path)
     return status
 
 
-def move_command(path, to, python):
-    """A script's first line names the Python that is gone: it becomes the first in PATH."""
-    os.rename(path, to)
-    with open(to, "rb") as file:
-        text = file.read()
-    python = os.fsencode(python)
-    with open(to, "wb") as file:
-        file.write(text.replace(b"#!" + python, b"#!/usr/bin/env python").replace(python, b"python"))
-
-
 def run(command):
-    installed = [path for path in [os.environ.get("TEXTMILL_REQUIREMENTS")] if path]
+    before = [path for path in [os.environ.get("TEXTMILL_REQUIREMENTS")] if path]
     own = tempfile.mkdtemp(prefix="python-")
-    python, packages = make(own, installed)
-    environment = dict(os.environ, VIRTUAL_ENV=own)
-    places = [os.path.dirname(python), *[os.path.join(path, "bin") for path in installed], environment.get("PATH", os.defpath)]
-    environment["PATH"] = os.pathsep.join(places)
-    # For commands of the environment behind, which run its Python.
-    environment["PYTHONPATH"] = os.pathsep.join([packages, *installed, *filter(None, [environment.get("PYTHONPATH")])])
-    os.environ["PATH"] = environment["PATH"]  # where execvpe looks
+    python = make(own, before)
+    places = [path for path in os.environ.get("PATH", os.defpath).split(os.pathsep)]
+    os.environ["PATH"] = os.pathsep.join([os.path.dirname(python), *(os.path.join(path, "bin") for path in before), os.path.join(sys.prefix, "bin"), *places])
+    os.environ["VIRTUAL_ENV"] = own
+    # Where Jupyter's programs look beside the environment that they run in.
+    os.environ.setdefault("JUPYTER_PATH", os.pathsep.join(os.path.join(path, "share", "jupyter") for path in [*before, sys.prefix]))
     try:
-        os.execvpe(command[0], command, environment)
+        os.execvp(command[0], command)
     except OSError as error:
         sys.exit("cannot start %s: %s" % (command[0], error.strerror))
 
