@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
+#include <cstdlib>
 #include <filesystem>
 #include <memory>
 #include <sstream>
@@ -30,6 +32,10 @@ constexpr size_t kLastLines = 5;
 constexpr auto kMostTime = std::chrono::hours(1);
 constexpr auto kGrace = std::chrono::seconds(1);  // what pip had begun is thrown away
 constexpr const char *kHost = "pip", *kInput = "requirements";
+/// How pip gets out, in this server's environment or a job's own.
+constexpr const char* kWays[] = {"HTTP_PROXY",    "HTTPS_PROXY",       "ALL_PROXY", "NO_PROXY",
+                                 "http_proxy",    "https_proxy",       "all_proxy", "no_proxy",
+                                 "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"};
 constexpr const char* kInstall =
     "base=${SAGEMAKER_BASE_DIR:-/opt/ml}; exec \"$0\" \"$1\" --install "
     "\"$base/input/data/requirements/requirements.txt\" "
@@ -48,14 +54,16 @@ std::string packages_of(const Path& environment) {
 
 /// "-r other.txt", "./package", "vendor/package", "package.tar.gz", "package @ file:x".
 bool names_a_file(std::string_view line) {
-  for (std::string_view start :
-       {"-r", "-c", "-e", "--req", "--con", "--edit", "--find-links", "-f", ".", "/", "file:"})
-    if (line.starts_with(start)) return true;
-  if (line.find("@ file:") != line.npos || line.find("@file:") != line.npos) return true;
-  if (line.find("://") != line.npos) return false;
-  for (const char* part : {"/", ".whl", ".zip", ".tar.", ".tgz"})
-    if (line.find(part) != line.npos) return true;
-  return false;
+  auto starts = [&](std::initializer_list<std::string_view> with) {
+    return std::ranges::any_of(with, [&](std::string_view start) { return line.starts_with(start); });
+  };
+  auto has = [&](std::initializer_list<std::string_view> parts) {
+    return std::ranges::any_of(parts, [&](std::string_view part) { return line.find(part) != line.npos; });
+  };
+  if (starts({"-e", "--edit", "file:"}) || has({"@ file:", "@file:", " file:"})) return true;
+  if (has({"://"})) return false;
+  return starts({"-r", "-c", "--req", "--con", "--find-links", "-f", "."}) ||
+         has({"/", ".whl", ".zip", ".tar.", ".tgz"});
 }
 
 /// Whether a line, but for comments, names a file beside it.
@@ -80,11 +88,15 @@ Path Requirements::install(const Path& environment, const std::string& text, con
   if (nothing || names_files(text)) return {};
   Settings settings;
   std::string all = environment.string() + '\n' + packages_of(environment) + text;
+  for (const char* variable : kWays)
+    if (const char* value = std::getenv(variable)) settings[variable] = value;
   for (const auto& [variable, value] : task.environment) {
-    if (!variable.starts_with("PIP_") || variable == "PIP_TARGET") continue;  // that is ours
-    settings[variable] = value;
-    all += '\n' + variable + '=' + value;
+    if (variable == "PIP_TARGET") continue;  // that is ours
+    if (variable.starts_with("PIP_") || text.find("${" + variable + "}") != text.npos ||
+        std::ranges::find(kWays, variable) != std::end(kWays))
+      settings[variable] = value;
   }
+  for (const auto& [variable, value] : settings) all += '\n' + variable + '=' + value;
   std::string name = base::sha256_hex(all).substr(0, 32);
   Path to = folder_ / name;
   auto turn = turns_.take(name, stop);

@@ -23,7 +23,7 @@ class Requirements {
   /// Before anything is asked for. `server_key`: what no package's set-up is to see.
   void start(const base::Path& server_key) { server_key_ = server_key; }
 
-  /// As `task`'s variables PIP_... say, such as PIP_INDEX_URL. The folder to be put on PYTHONPATH; empty: it names
+  /// With `task`'s variables PIP_..., such as PIP_INDEX_URL, those that the text names (${TOKEN}), and proxies. The folder to be put on PYTHONPATH; empty: it names
   /// nothing, or files of its own source, which only its job can install.
   /// Throws invalid with pip's last words; cancelled.
   base::Path install(const base::Path& environment, const std::string& text, const Task& task,

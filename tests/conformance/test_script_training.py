@@ -66,7 +66,8 @@ def wheel(name, version, text, requires="", commands="", data=None):
 @pytest.fixture(scope="module")
 def index():
     """A package index on loopback: the line that names it, what it was asked for. The package outer needs the package inner."""
-    wheels = dict([wheel("tinypackage", "1.0", "WORD = 'tiny'\n"), wheel("outer", "1.0", "import inner\ndef say(): print('outer says', inner.VERSION)\n", "inner>=1", "outer-say = outer:say"),
+    wheels = dict([wheel("tinypackage", "1.0", "WORD = 'tiny'\n"), wheel("outer", "1.0", "import inner, os, sys\ndef say(): print('outer says', inner.VERSION)\n"
+                         "def call(): os.execv(os.path.join(os.path.dirname(sys.argv[0]), 'outer-say'), ['outer-say'])\n", "inner>=1", "outer-say = outer:say\nouter-call = outer:call"),
                    wheel("uuid", "1.0", "raise ImportError('not the one of the library')\n"),
                    wheel("beside", "1.0", "import os\nPLACE = os.path.join(os.path.dirname(__file__), '../../../../share/beside/word')\n", data={"share/beside/word": "shared"}), wheel("inner", "2.0", "VERSION = 2\n")])
     asked = []
@@ -171,7 +172,7 @@ PIP = "import subprocess, sys\nsubprocess.check_call([sys.executable, '-m', 'pip
 WAYS = {
     "a package that needs it": ("outer", {"entry.py": SEES}),
     "the script's own pip": ("", {"entry.py": PIP}),
-    "a command of the package": ("outer", {"entry.sh": "outer-say; outer-say | sed 's/outer says/inner/'"}),
+    "a command of the package": ("outer", {"entry.sh": "outer-say; outer-call | sed 's/outer says/inner/'"}),
     "a command of the environment": ("tinypackage", {"entry.sh": "inner-say"}),
     "pip as a command": ("", {"entry.sh": "pip install -q {source} outer && outer-say | sed 's/outer says/inner/'"}),
 }
@@ -200,7 +201,7 @@ def test_packages_are_as_in_an_environment(server, train, index, wanted, says):
 
 def test_comments_name_no_files(server, train, index):
     source, asked = index
-    files = {"entry.py": SCRIPT, "requirements.txt": f"# profile: see docs/x.whl\n{source}tinypackage==1.0 # or ./x.whl\n"}
+    files = {"entry.py": SCRIPT, "requirements.txt": f"# profile: see docs/x.whl\n{source}-f {source.split()[1]}/tinypackage/\ntinypackage==1.0 # or ./x.whl\n"}
     assert train(files, epochs=1)["TrainingJobStatus"] == "Completed"
     before = len(asked)
     assert train(files, epochs=1)["TrainingJobStatus"] == "Completed" and len(asked) == before
@@ -258,6 +259,15 @@ def test_requirements_come_from_the_index_that_the_job_names(server, train, inde
     job = train({"entry.py": SCRIPT, "requirements.txt": "tinypackage==1.0\n"}, environment={"PIP_INDEX_URL": source.split()[1]}, epochs=1)
     assert job["TrainingJobStatus"] == "Completed", job
     assert model_of(server, job)["seen.json"]["word"] == "tiny" and len(asked) > before
+
+
+def test_requirements_name_variables_of_the_job(train, index):
+    """As pip has it; and a proxy that the job names is no way to the server itself."""
+    files = {"entry.py": "import tinypackage\n", "requirements.txt": index[0].replace("/simple", "/${PLACE}") + "tinypackage==1.0\n"}
+    job = train(files, environment={"PLACE": "simple", "HTTP_PROXY": "http://127.0.0.1:1", "NO_PROXY": "127.0.0.1"})
+    assert job["TrainingJobStatus"] == "Completed", job
+    job = train({"entry.py": ""}, environment={"HTTP_PROXY": "http://127.0.0.1:1"})
+    assert job["TrainingJobStatus"] == "Completed", job
 
 
 def test_what_was_installed_can_be_cleaned(server, train, index, textmill):

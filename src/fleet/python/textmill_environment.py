@@ -61,21 +61,37 @@ def make(folder, before=()):
     with open(os.path.join(packages_of(folder), "behind.pth"), "w") as out:
         for path in [*map(packages_of, before), *(p for p in sys.path if os.path.basename(p) in ("site-packages", "dist-packages"))]:
             out.write("import site; site.addsitedir(%r)\n" % path)
+    # A copy of each: programs look for their siblings beside themselves.
     for path in [*(os.path.join(path, "bin") for path in before), os.path.join(sys.prefix, "bin")]:
         for name in os.listdir(path):
-            script, own = os.path.join(path, name), os.path.join(commands, name)
-            if not os.path.exists(own) and runs_python(script):
-                write_command(own, shlex.quote(python) + " " + shlex.quote(script))
+            own, script = os.path.join(commands, name), script_in(os.path.join(path, name))
+            if script is not None and not os.path.lexists(own):
+                with open(own, "wb") as out:
+                    out.write(first_line(python) + script)
+                os.chmod(own, 0o755)
     return python
 
 
-def runs_python(path):
-    """Whether a script's first line names a Python, in the words of pip, which takes two lines where the path is long."""
-    if not os.path.isfile(path):
-        return False
-    with open(path, "rb") as file:
-        first, second = (file.readline(4096) for _ in range(2))
-    return first.startswith(b"#!") and (b"python" in first or second.startswith(b"'''exec'"))
+def first_line(python):
+    """That Python runs the rest; as pip has it where the system takes no such line."""
+    if len(python) < 120 and " " not in python:
+        return os.fsencode("#!%s\n" % python)
+    return os.fsencode("#!/bin/sh\n'''exec' %s \"$0\" \"$@\"\n' '''\n" % shlex.quote(python))
+
+
+def script_in(path):
+    """A script of Python without what says so; None: it is something else."""
+    try:
+        with open(path, "rb") as file:
+            first = file.readline(4096)
+            if not first.startswith(b"#!"):
+                return None
+            if b"python" in first:
+                return file.read()
+            second, _ = file.readline(4096), file.readline(4096)
+            return file.read() if second.startswith(b"'''exec'") else None
+    except OSError:  # a folder, or not for us to read
+        return None
 
 
 def install(wanted, folder):
