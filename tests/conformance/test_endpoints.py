@@ -370,7 +370,7 @@ def test_instances_outlive_the_server(build, tmp_path, program):
 def test_packages_that_never_come_keep_nobody_waiting(server, sagemaker, deploy, upload, program):
     python = server.folder / "environments/mxnet/bin/python"
     python.parent.mkdir(parents=True)
-    python.write_text('#!/bin/sh\ncase "$*" in *pip*) trap "" TERM; while :; do sleep 1; done;; esac\n')
+    python.write_text('#!/bin/sh\ncase "$*" in *requirements*) trap "" TERM; while :; do sleep 1; done;; esac\n')
     python.chmod(0o755)
     waiting = [deploy("x/mxnet-inference:1", upload({"code/inference.py": b"", "code/requirements.txt": b"a==%d\n" % i}), wait=False)["EndpointName"] for i in range(5)]
     await_that(lambda: len(list((server.folder / "cache/requirements").glob("*.partial/journal"))) == 5, "five installations run")
