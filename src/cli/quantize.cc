@@ -86,8 +86,7 @@ Command quantize_command() {
                 "whose checkpoints' layout the linear layers are written in (textmill)"},
                {"calibration", "F",
                 "rows to calibrate with, without labels: as many of the first 4,096 as 1 GiB holds the "
-                "inputs of all layers for "
-                "(the first 64 of --data)",
+                "inputs of all layers for (the first 64 of --data)",
                 true},
                {"allow-overlap", "", "evaluate calibration rows too"}},
               true)),

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <set>
 #include <string>
@@ -25,6 +26,8 @@ void open_cache(const base::Path& folder);
 
 /// Of the disk, before all others suffer.
 inline constexpr uint64_t kLeastFree = 256 << 20;
+/// How often who waits for room looks: no event tells of it.
+inline constexpr auto kLookForRoom = std::chrono::milliseconds(500);
 /// Bytes that may be unpacked there before that.
 uint64_t room_in(const base::Path& folder);
 uint64_t bytes_in(const base::Path& folder);

@@ -149,10 +149,8 @@ TrainingProgram training_program(std::string_view image, const std::vector<std::
     out.environment = environment_of_image(*row, image, data_folder);
     out.needed = python_paths(out.environment);
     out.needed.push_back(python);
-    out.command = {out.environment / "bin/python", python / kEnvironmentScript};
     const std::vector<std::string> script{"python", "-u", python / "train.py"};
-    const auto& what = entrypoint.empty() ? script : entrypoint;
-    out.command.insert(out.command.end(), what.begin(), what.end());
+    out.command = in_own_environment(out.environment, python, entrypoint.empty() ? script : entrypoint);
   } else {
     base::Path program = row->kind == ImageKind::process ? program_of_image(image) : this_program();
     // It may lie in /tmp. Where nothing else of it runs, it is shown without its x bit too: the kernel says what is wrong.

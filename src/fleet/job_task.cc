@@ -119,12 +119,6 @@ std::string in_channel(const Json& body, const std::string& path) {
   return {};
 }
 
-/// Its programs come first, as in an image.
-void use_python(Task& task, const Path& environment) {
-  task.environment.emplace("PATH",
-                           (environment / "bin").string() + ":/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin");
-}
-
 }  // namespace
 
 double cpus_of(const Json& body, double machine) {
@@ -165,7 +159,6 @@ JobTask job_task(const records::Resource& job, const records::Attempt& attempt, 
   task.visible.insert(task.visible.end(), program.needed.begin(), program.needed.end());
   if (!contained) std::ranges::copy(system_paths(), std::back_inserter(task.visible));
   if (!options.server.certificate.empty()) task.visible.push_back(options.server.certificate);
-  if (!program.environment.empty()) use_python(task, program.environment);
   for (const Json& metric : list(algorithm, "MetricDefinitions"))
     task.metrics.push_back({text(metric, "Name"), text(metric, "Regex")});
   for (int64_t i = 1; i <= integer(resources, "InstanceCount", 1); ++i)

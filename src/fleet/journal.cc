@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/time.h"
 #include "base/utf8.h"
+#include "fleet/cache.h"
 
 namespace textmill::fleet {
 
@@ -19,7 +20,6 @@ using format::Json;
 namespace {
 
 constexpr int64_t kFormat = 1;
-constexpr auto kLookForRoom = std::chrono::milliseconds(500);
 const std::string kName = "the journal of what ran";  // to who reads why it failed
 constexpr size_t kBuffer = 256 << 10, kMostWaiting = 4 << 20;
 

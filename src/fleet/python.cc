@@ -31,4 +31,11 @@ Path python_folder(const Path& data_folder) {
   return folder;
 }
 
+std::vector<std::string> in_own_environment(const Path& environment, const Path& python,
+                                            const std::vector<std::string>& command) {
+  std::vector<std::string> out{environment / "bin/python", python / kEnvironmentScript};
+  out.insert(out.end(), command.begin(), command.end());
+  return out;
+}
+
 }  // namespace textmill::fleet

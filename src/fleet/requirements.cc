@@ -60,7 +60,7 @@ bool names_a_file(std::string_view line) {
   auto has = [&](std::initializer_list<std::string_view> parts) {
     return std::ranges::any_of(parts, [&](std::string_view part) { return line.find(part) != line.npos; });
   };
-  if (starts({"-e", "--edit", "file:"}) || has({"@ file:", "@file:", " file:"})) return true;
+  if (starts({"-e", "--edit", "file:"}) || has({"@file:", " file:"})) return true;
   if (has({"://"})) return false;
   return starts({"-r", "-c", "--req", "--con", "--find-links", "-f", "."}) ||
          has({"/", ".whl", ".zip", ".tar.", ".tgz"});

@@ -23,8 +23,9 @@ class Requirements {
   /// Before anything is asked for. `server_key`: what no package's set-up is to see.
   void start(const base::Path& server_key) { server_key_ = server_key; }
 
-  /// With `task`'s variables PIP_..., such as PIP_INDEX_URL, those that the text names (${TOKEN}), and proxies. The folder to be put on PYTHONPATH; empty: it names
-  /// nothing, or files of its own source, which only its job can install.
+  /// With `task`'s variables PIP_..., such as PIP_INDEX_URL, those that the text names (${TOKEN}), and proxies. The folder to
+  /// be a program's TEXTMILL_REQUIREMENTS; empty: the text names nothing, or files of its own source, which only its job
+  /// can install.
   /// Throws invalid with pip's last words; cancelled.
   base::Path install(const base::Path& environment, const std::string& text, const Task& task,
                      const std::stop_token& stop);

@@ -20,6 +20,7 @@
 #include "contract/serving.h"
 #include "fleet/artifacts.h"
 #include "fleet/attempt.h"
+#include "fleet/cache.h"
 #include "fleet/feed.h"
 #include "fleet/instance.h"
 #include "fleet/journal.h"
@@ -42,7 +43,6 @@ constexpr uint64_t kMoreOutput =
 constexpr int kMostMetrics = 100'000;  // values that are kept, of each host
 constexpr auto kLook = std::chrono::milliseconds(2000);
 constexpr auto kLookAtPort = std::chrono::milliseconds(200);
-constexpr auto kLookForRoom = std::chrono::milliseconds(500);
 constexpr auto kWaitForRoom = std::chrono::seconds(60);
 constexpr auto kWaitForOwnRoom = std::chrono::seconds(5);  // of one that filled the disk itself
 const uint16_t kUsualPort = contract::ServingEnvironment().port;

@@ -28,8 +28,8 @@ ServingProgram script_program(const ServingRequest& request, const Image& row) {
   Path python = python_folder(request.data_folder);
   auto visible = python_paths(environment);
   visible.push_back(python);
-  return {.command = {environment / "bin/python", python / kEnvironmentScript, "python", "-u",
-                      python / "serve.py", std::string(row.environment)},
+  return {.command = in_own_environment(environment, python,
+                                        {"python", "-u", python / "serve.py", std::string(row.environment)}),
           .visible = visible,
           .environment = environment};
 }

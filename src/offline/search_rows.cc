@@ -17,9 +17,8 @@ namespace {
 
 using base::Error, base::Kind;
 
-constexpr size_t kCalibrationRows = 64;  // of the data, which are then not evaluated
-constexpr size_t kMostCalibrationRows =
-    4'096;  // of a file of their own: more fit into no calibration (tasks::Quantizable)
+constexpr size_t kCalibrationRows = 64;         // of the data, which are then not evaluated
+constexpr size_t kMostCalibrationRows = 4'096;  // of a file of their own
 
 using Texts = std::vector<tasks::PackedItem>;
 

@@ -19,8 +19,10 @@ http::Response json(std::string body, const char* type = "application/json") {
 constexpr std::string_view kOpenAi = "/v1/embeddings", kOpenAiShort = "/embeddings";
 
 http::Response refuse(const std::string& path, int status, const base::Error& error) {
+  const bool empty = dynamic_cast<const NoInputs*>(&error) != nullptr;
+  if (empty) status = 400;
+  const std::string_view type = empty ? "Empty" : http::error_type(status);
   base::log(base::Level::warning, "refused", {{"status", status}, {"error", error.what()}});
-  const std::string_view type = dynamic_cast<const NoInputs*>(&error) ? "Empty" : http::error_type(status);
   http::Response response = http::error_response(status, error, type);
   if (path == kOpenAi || path == kOpenAiShort) {
     response.body =
@@ -147,7 +149,7 @@ http::Response Service::call(http::Request& request, Read* read) const {
               answer = pending->answer();
               return true;
             }}};
-  } catch (const NoInputs& error) { return refuse(path, 400, error); } catch (const base::Error& error) {
+  } catch (const base::Error& error) {
     return refuse(path, error.kind() == base::Kind::unavailable ? 503 : failing, error);
   }
 }

@@ -113,8 +113,9 @@ def link(name, target, kind):
 
 @pytest.mark.parametrize("member", ["../out", "/out", link("l", "/etc/passwd", tarfile.SYMTYPE), link("l", "entry.py", tarfile.LNKTYPE), link("d", "", tarfile.CHRTYPE)],
                          ids=["dots", "absolute", "link", "hard link", "device"])
-def test_archives_with_tricks_are_refused(tmp_path, member):
+def test_archives_with_tricks_are_refused(tmp_path, member, monkeypatch):
     import importlib.util
+    monkeypatch.syspath_prepend(ROOT / "src/fleet/python")
     spec = importlib.util.spec_from_file_location("train", ROOT / "src/fleet/python/train.py")
     train = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(train)

@@ -13,13 +13,13 @@ import io
 import json
 import os
 import site
-import subprocess
 import sys
 import sysconfig
-import tempfile
 import threading
 import traceback
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import textmill_environment
 
 BASE = os.environ.get("SAGEMAKER_BASE_DIR", "/opt/ml")
 MODEL = os.path.join(BASE, "model")
@@ -37,7 +37,7 @@ def install_requirements():
     if os.environ.get("TEXTMILL_REQUIREMENTS") or not os.path.exists(os.path.join(CODE, "requirements.txt")):
         return
     print("installing code/requirements.txt", flush=True)
-    if subprocess.call([sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-cache-dir", "-r", "requirements.txt"], cwd=CODE):
+    if textmill_environment.pip_install(["-r", "requirements.txt"], CODE):
         sys.exit("the packages of code/requirements.txt could not be installed")
     site.addsitedir(sysconfig.get_path("purelib"))  # links that came in
     importlib.invalidate_caches()

@@ -37,39 +37,40 @@ def packages_of(folder):
     return os.path.join(folder, "lib", VERSION, "site-packages")
 
 
-def write_command(path, text):
-    with open(path, "w") as out:
-        out.write("#!/bin/sh\nexec " + text + ' "$@"\n')
-    os.chmod(path, 0o755)
-
-
 def make(folder, before=()):
-    """An environment as the venv module makes them, without pip: the packages and commands of `before`, folders of such
-    environments, and of this one come after its own, and run in it. Its Python."""
-    commands, base = os.path.join(folder, "bin"), base_python()
+    """An environment as the venv module makes them, without pip: the packages of `before`, folders of such environments, and of
+    this one come after its own. Its Python, and the files that make it one."""
+    base, python = base_python(), os.path.join(folder, "bin", "python")
+    config, behind = os.path.join(folder, "pyvenv.cfg"), os.path.join(packages_of(folder), "behind.pth")
     os.makedirs(packages_of(folder))
-    os.makedirs(commands)
-    with open(os.path.join(folder, "pyvenv.cfg"), "w") as out:
+    os.makedirs(os.path.dirname(python))
+    with open(config, "w") as out:
         # Of a plain installation the system's packages are this environment's own, and pip's --user works as it does there.
         out.write("home = %s\ninclude-system-site-packages = %s\nversion = %s\n"
                   % (os.path.dirname(base), "false" if is_venv() else "true", sys.version.split()[0]))
-    python = os.path.join(commands, "python")
-    for name in ("python", "python3", VERSION):
-        os.symlink(base, os.path.join(commands, name))
-    for name in ("pip", "pip3"):
-        write_command(os.path.join(commands, name), shlex.quote(python) + " -m pip")
-    with open(os.path.join(packages_of(folder), "behind.pth"), "w") as out:
+    links = [python, python + "3", os.path.join(folder, "bin", VERSION)]
+    for link in links:
+        os.symlink(base, link)
+    with open(behind, "w") as out:
         for path in [*map(packages_of, before), *(p for p in sys.path if os.path.basename(p) in ("site-packages", "dist-packages"))]:
             out.write("import site; site.addsitedir(%r)\n" % path)
-    # A copy of each: programs look for their siblings beside themselves.
-    for path in [*(os.path.join(path, "bin") for path in before), os.path.join(sys.prefix, "bin")]:
+    return python, [config, behind, *links]
+
+
+def copy_commands(python, places):
+    """Commands that Pythons of `places` run, into the environment of `python`, which runs them then: programs look for their
+    siblings beside themselves. The first of a name stays."""
+    commands = os.path.dirname(python)
+    scripts = {}
+    for path in places:
         for name in os.listdir(path):
-            own, script = os.path.join(commands, name), script_in(os.path.join(path, name))
-            if script is not None and not os.path.lexists(own):
-                with open(own, "wb") as out:
-                    out.write(first_line(python) + script)
-                os.chmod(own, 0o755)
-    return python
+            script = None if name in scripts else script_in(os.path.join(path, name))
+            if script is not None:
+                scripts[name] = script
+    for name, script in scripts.items():
+        with open(os.path.join(commands, name), "wb") as out:
+            out.write(first_line(python) + script)
+        os.chmod(os.path.join(commands, name), 0o755)
 
 
 def first_line(python):
@@ -94,26 +95,29 @@ def script_in(path):
         return None
 
 
+def pip_install(wanted, folder, python=sys.executable):
+    """pip's status. It begins in `folder`: paths are of there."""
+    return subprocess.call([python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-cache-dir", *wanted], cwd=folder)
+
+
 def install(wanted, folder):
-    """pip's status. Paths in the file are beside it."""
-    python = make(folder)
-    ours = [os.path.join(folder, "pyvenv.cfg"), os.path.join(packages_of(folder), "behind.pth"),
-            *(os.path.join(folder, "bin", name) for name in os.listdir(os.path.join(folder, "bin")))]
-    made = {path: os.lstat(path).st_mtime_ns for path in ours}
-    status = subprocess.call([python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-cache-dir", "-r", os.path.abspath(wanted)],
-                             cwd=os.path.dirname(os.path.abspath(wanted)), env={name: value for name, value in os.environ.items() if name not in PLACES})
-    for path in ours:
-        if os.path.lexists(path) and os.lstat(path).st_mtime_ns == made[path]:  # else a package has a command of that name
-            os.remove(path)
+    """pip's status."""
+    for name in PLACES:
+        os.environ.pop(name, None)
+    python, scaffold = make(folder)
+    status = pip_install(["-r", os.path.abspath(wanted)], os.path.dirname(os.path.abspath(wanted)), python)
+    for path in scaffold:
+        os.remove(path)
     return status
 
 
 def run(command):
     before = [path for path in [os.environ.get("TEXTMILL_REQUIREMENTS")] if path]
     own = tempfile.mkdtemp(prefix="python-")
-    python = make(own, before)
-    places = [path for path in os.environ.get("PATH", os.defpath).split(os.pathsep)]
-    os.environ["PATH"] = os.pathsep.join([os.path.dirname(python), *(os.path.join(path, "bin") for path in before), os.path.join(sys.prefix, "bin"), *places])
+    python, _ = make(own, before)
+    places = [os.path.join(path, "bin") for path in [*before, sys.prefix]]
+    copy_commands(python, places)
+    os.environ["PATH"] = os.pathsep.join([os.path.dirname(python), *places, os.environ.get("PATH", os.defpath)])
     os.environ["VIRTUAL_ENV"] = own
     # Where Jupyter's programs look beside the environment that they run in.
     os.environ.setdefault("JUPYTER_PATH", os.pathsep.join(os.path.join(path, "share", "jupyter") for path in [*before, sys.prefix]))

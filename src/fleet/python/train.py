@@ -21,6 +21,8 @@ import traceback
 import urllib.parse
 import urllib.request
 
+import textmill_environment
+
 BASE = os.environ.get("SAGEMAKER_BASE_DIR", "/opt/ml")
 INPUT, CODE = os.path.join(BASE, "input"), os.path.join(BASE, "code")
 CONFIG = os.path.join(INPUT, "config")
@@ -188,8 +190,7 @@ def command_for(program, arguments, folder, own, environment):
 
 
 def pip_install(what, folder):
-    done = subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-cache-dir", *what], cwd=folder)
-    if done.returncode:
+    if textmill_environment.pip_install(what, folder):
         raise Failed("the packages of %s could not be installed; the job's log says why" % what[-1])
 
 

@@ -86,13 +86,15 @@ void Pool::run(int tasks, Call call) {
 
 void Pool::work(int thread) {
   Member& self = members_[thread];
-  if (thread != 0) settle(thread);  // pulled when its last task was just done
-  for (int task; take(thread, task);) {
+  auto next = [&](int& task) {
+    if (thread != 0) settle(thread);
+    return take(thread, task);
+  };
+  for (int task; next(task);) {
     self.holds.store(true, std::memory_order_relaxed);
     call_.function(call_.context, task, thread);
     if (unfinished_.fetch_sub(1) == 1 && sleepers_.load() > 0) wake(unfinished_);
     self.holds.store(false, std::memory_order_relaxed);
-    if (thread != 0) settle(thread);
   }
 }
 

@@ -73,6 +73,7 @@ TEST(Pool, StealsFromAThreadThatIsStuck) {
 TEST(Pool, TakesATaskThatStandsToACpuThatIsFree) {
   const cpu_set_t everywhere = allowed_cpus(this_thread());
   if (CPU_COUNT(&everywhere) < 2) GTEST_SKIP() << "one CPU alone";
+  // No event tells of a thread's affinity.
   auto within_10_s = [](auto&& happened) {
     for (int i = 0; i < 10'000 && !happened(); i++) std::this_thread::sleep_for(std::chrono::milliseconds(1));
     return happened();
@@ -83,8 +84,9 @@ TEST(Pool, TakesATaskThatStandsToACpuThatIsFree) {
     bool taken = false;
     pool.run(2, [&](int, int thread) {
       if (thread != owner) {
-        within_10_s([&] { return stands != 0; });
+        stands.wait(0);  // the owner takes the other task
       } else if (stands.exchange(this_thread()) == 0) {
+        stands.notify_all();
         taken = within_10_s([&] {
           cpu_set_t now = allowed_cpus(this_thread());
           return CPU_COUNT(&now) == 1;
